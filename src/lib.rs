@@ -1,0 +1,2 @@
+//! Redpoll.
+pub mod wire;

@@ -1,0 +1,103 @@
+//! Positions: where in a channel a client is, the same on every transport.
+
+use super::status::Status;
+
+/// A place in a channel's log: everything up to and with `offset` has been seen.
+///
+/// Written `EPOCH-OFFSET`, the epoch as eight hexadecimal digits and the offset in decimal. It is the `id:` of an
+/// event stream, the `cursor` of a poll and the `id` of the JSON envelope. Clients pass it back and
+/// may not look inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// Which process gave the position out: offsets of another epoch say nothing here.
+    pub epoch: u32,
+    /// The last publication seen; 0 is before the first.
+    pub offset: u64,
+}
+
+impl Position {
+    /// Reads `EPOCH-OFFSET`, to the letter as it is written. Anything else is a 400 that says what is accepted.
+    pub fn parse(text: &str) -> Result<Position, Status> {
+        let malformed = || Status::new(400).detail(format!("malformed position {text:?}: a position is EPOCH-OFFSET as the server gave it, or earliest, latest, last"));
+        let (epoch, offset) = text.split_once('-').ok_or_else(malformed)?;
+        let lowercase = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if epoch.len() != 8 || !epoch.bytes().all(lowercase) || !offset.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(malformed());
+        }
+        let epoch = u32::from_str_radix(epoch, 16).map_err(|_| malformed())?;
+        let offset = offset.parse().map_err(|_| malformed())?;
+        Ok(Position { epoch, offset })
+    }
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:08x}-{}", self.epoch, self.offset)
+    }
+}
+
+/// Where a subscription is to begin: the `since=` of INTERFACE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// Only what is published from now on.
+    Latest,
+    /// The newest message that is kept, then what is new.
+    Last,
+    /// The oldest message that is kept, and on from there.
+    Earliest,
+    /// What comes after a position.
+    After(Position),
+}
+
+impl Since {
+    /// Reads one `since=` word: a keyword or a position. Anything else is a 400.
+    pub fn parse(text: &str) -> Result<Since, Status> {
+        match text {
+            "latest" => Ok(Since::Latest),
+            "last" => Ok(Since::Last),
+            "earliest" => Ok(Since::Earliest),
+            position => Position::parse(position).map(Since::After),
+        }
+    }
+
+    /// Reads what `since=` says for `count` channels: a keyword for all of them, or as many positions joined by
+    /// commas, in the order of the channels. Another number of them is a 400.
+    pub fn parse_vector(text: &str, count: usize) -> Result<Vec<Since>, Status> {
+        if let Ok(keyword @ (Since::Latest | Since::Last | Since::Earliest)) = Since::parse(text) {
+            return Ok(vec![keyword; count]);
+        }
+        let positions: Vec<Since> = text.split(',').map(|part| Position::parse(part).map(Since::After)).collect::<Result<_, _>>()?;
+        match positions.len() == count {
+            true => Ok(positions),
+            false => Err(Status::new(400).detail(format!("{} positions for {count} channels: give one for each, joined by commas", positions.len()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_reads_back_as_it_was_written() {
+        for (epoch, offset) in [(0, 0), (0x5f3a, 42), (u32::MAX, u64::MAX)] {
+            let position = Position { epoch, offset };
+            assert_eq!(Position::parse(&position.to_string()), Ok(position));
+        }
+    }
+
+    #[test]
+    fn anything_but_a_position_is_refused() {
+        for text in ["", "-", "5f3a", "0000005f-", "-7", "0000005F-7", "0000005f-+7", "0000005f-7 ", "0000005f-18446744073709551616", "00000005f-7"] {
+            assert_eq!(Position::parse(text).map_err(|status| status.code()), Err(400), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_vector_has_one_position_for_each_channel_or_a_keyword_for_all() {
+        assert_eq!(Since::parse_vector("earliest", 3), Ok(vec![Since::Earliest; 3]));
+        assert_eq!(Since::parse_vector("00000001-2,00000001-3", 2).map(|v| v.len()), Ok(2));
+        assert!(Since::parse_vector("00000001-2", 2).is_err());
+        assert!(Since::parse_vector("latest,latest", 2).is_err());
+    }
+}
