@@ -18,7 +18,9 @@ pub struct Position {
 impl Position {
     /// Reads `EPOCH-OFFSET`, to the letter as it is written. Anything else is a 400 that says what is accepted.
     pub fn parse(text: &str) -> Result<Position, Status> {
-        let malformed = || Status::new(400).detail(format!("malformed position {text:?}: a position is EPOCH-OFFSET as the server gave it, or earliest, latest, last"));
+        let malformed = || {
+            Status::new(400).detail(format!("malformed position {text:?}: a position is EPOCH-OFFSET as the server gave it, or earliest, latest, last"))
+        };
         let (epoch, offset) = text.split_once('-').ok_or_else(malformed)?;
         let lowercase = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         if epoch.len() != 8 || !epoch.bytes().all(lowercase) || !offset.bytes().all(|b| b.is_ascii_digit()) {
@@ -66,10 +68,14 @@ impl Since {
         if let Ok(keyword @ (Since::Latest | Since::Last | Since::Earliest)) = Since::parse(text) {
             return Ok(vec![keyword; count]);
         }
-        let positions: Vec<Since> = text.split(',').map(|part| Position::parse(part).map(Since::After)).collect::<Result<_, _>>()?;
+        let positions: Vec<Since> =
+            text.split(',').map(|part| Position::parse(part).map(Since::After)).collect::<Result<_, _>>()?;
         match positions.len() == count {
             true => Ok(positions),
-            false => Err(Status::new(400).detail(format!("{} positions for {count} channels: give one for each, joined by commas", positions.len()))),
+            false => Err(Status::new(400).detail(format!(
+                "{} positions for {count} channels: give one for each, joined by commas",
+                positions.len()
+            ))),
         }
     }
 }
@@ -88,7 +94,18 @@ mod tests {
 
     #[test]
     fn anything_but_a_position_is_refused() {
-        for text in ["", "-", "5f3a", "0000005f-", "-7", "0000005F-7", "0000005f-+7", "0000005f-7 ", "0000005f-18446744073709551616", "00000005f-7"] {
+        for text in [
+            "",
+            "-",
+            "5f3a",
+            "0000005f-",
+            "-7",
+            "0000005F-7",
+            "0000005f-+7",
+            "0000005f-7 ",
+            "0000005f-18446744073709551616",
+            "00000005f-7",
+        ] {
             assert_eq!(Position::parse(text).map_err(|status| status.code()), Err(400), "{text:?}");
         }
     }

@@ -1,0 +1,117 @@
+//! Every limit, with its default and its reason.
+
+/// What the server allows and how long it waits. `Config::default()` is what the command line starts from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What a channel keeps for those who come later.
+    pub history: History,
+    /// Other histories for names that begin with a prefix; the longest prefix that fits decides.
+    pub history_prefixes: Vec<(String, History)>,
+    /// Open connections; a further client gets 503 with `Retry-After`. The binary sets it from the descriptor limit.
+    pub connections_max: usize,
+    /// Channels that exist at once: each costs about 400 bytes and what it keeps. Further ones are refused with 503.
+    pub channels_max: usize,
+    /// Subscriptions of one connection: a client that wants more wants another design. Refused with 503.
+    pub subscriptions_max: usize,
+    /// One message: content of a POST, payload of a WebSocket message. 413, or close 1009.
+    pub message_bytes_max: usize,
+    /// A request's head. Browsers send under 2 KiB; cookies make it more. 431.
+    pub head_bytes_max: usize,
+    /// How long a poll may wait: longer than any proxy's usual limit of 60 s makes no sense. 400.
+    pub wait_s_max: u32,
+    /// Messages of a channel in one poll's answer, so that an answer has a bounded size.
+    pub poll_messages_max: u16,
+    /// WebSocket pings and event stream comments; home routers forget idle connections after 30 s and more.
+    pub ping_interval_ms: u64,
+    /// From the first byte of a request to the last of its head; 408.
+    pub head_timeout_ms: u64,
+    /// From the end of the head to the end of the content; 408.
+    pub content_timeout_ms: u64,
+    /// An HTTP connection without a request.
+    pub keep_alive_ms: u64,
+    /// How long a peer may take to answer a Close, or to end the connection after us.
+    pub linger_ms: u64,
+    /// What is read and thrown away from a peer that has nothing more to say: enough for what was under way.
+    pub discard_bytes_max: usize,
+    /// What SIGTERM gives connections to end.
+    pub drain_ms: u64,
+    /// Origins besides the server's own that may subscribe and publish; `*` is any.
+    pub origins: Vec<String>,
+    /// How long an `Idempotency-Key` is remembered.
+    pub idempotency_ms: u64,
+    /// How many of them; the oldest is forgotten first. Each costs about 200 bytes.
+    pub idempotency_keys_max: usize,
+    /// Entries of one channel that delivery has not passed yet. While there are more, whoever publishes to it is not read.
+    pub unoffered_entries_max: u64,
+    /// The same in bytes; also what a channel may keep beyond its history for a subscriber that is about to read it.
+    pub unoffered_bytes_max: usize,
+    /// How long an entry outlives its history's limits while some subscriber's socket is full: a burst must reach
+    /// a reader whose window is shut for a moment.
+    pub lag_grace_ms: u64,
+}
+
+/// What a channel keeps; whichever limit is reached first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Messages; 0 delivers and keeps nothing.
+    pub entries: u32,
+    /// Bytes of payload. The newest message is kept whatever its size.
+    pub bytes: usize,
+    /// How long a message is kept.
+    pub age_ms: u64,
+}
+
+impl Default for History {
+    fn default() -> History {
+        History { entries: 100, bytes: 64 << 10, age_ms: 3_600_000 }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            history: History::default(),
+            history_prefixes: Vec::new(),
+            connections_max: 100_000,
+            channels_max: 65_536,
+            subscriptions_max: 1_024,
+            message_bytes_max: 64 << 10,
+            head_bytes_max: 8 << 10,
+            wait_s_max: 120,
+            poll_messages_max: 1_000,
+            ping_interval_ms: 25_000,
+            head_timeout_ms: 10_000,
+            content_timeout_ms: 30_000,
+            keep_alive_ms: 60_000,
+            linger_ms: 2_000,
+            discard_bytes_max: 256 << 10,
+            drain_ms: 5_000,
+            origins: Vec::new(),
+            idempotency_ms: 300_000,
+            idempotency_keys_max: 16_384,
+            unoffered_entries_max: 256,
+            unoffered_bytes_max: 1 << 20,
+            lag_grace_ms: 1_000,
+        }
+    }
+}
+
+impl Config {
+    /// What the channel `name` keeps.
+    pub fn history_of(&self, name: &str) -> History {
+        let fitting = self.history_prefixes.iter().filter(|(prefix, _)| name.starts_with(prefix.as_str()));
+        fitting.max_by_key(|(prefix, _)| prefix.len()).map_or(self.history, |(_, history)| *history)
+    }
+}
+
+/// What one `read` takes at most: the size of the one receive buffer, lent to one connection at a time.
+pub(crate) const RECEIVE_BYTES: usize = 64 << 10;
+
+/// How often one connection is read in a turn before the others have theirs.
+pub(crate) const READS_A_TURN: usize = 4;
+
+/// What is written to a connection in one call, and about what its answers may hold before they are written.
+pub(crate) const OUTPUT_BYTES: usize = 64 << 10;
+
+/// Subscribers that one turn offers messages to, so that a channel of a million does not stop the rest.
+pub(crate) const DELIVERIES_A_TURN: usize = 16_384;

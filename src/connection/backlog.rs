@@ -1,0 +1,58 @@
+//! What a connection keeps for later, in both directions. A connection for which there is nothing has no box.
+
+use std::rc::Rc;
+
+use crate::hub::{ChannelId, SubscriptionId};
+
+/// A cursor that was moved because of output that ends at `end`: it moves back if that does not go to the kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    pub(crate) end: usize,
+    pub(crate) subscription: SubscriptionId,
+    pub(crate) before: u64,
+    pub(crate) after: u64,
+}
+
+/// Input that waits and output that the kernel has not taken.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    /// Bytes that arrived before they could be served.
+    pub(super) input: Vec<u8>,
+    /// How much of `input` has been looked at and has no end of a request head.
+    pub(super) scanned: usize,
+    /// The rest of a publication of which a part has been written: shared, not copied.
+    pub(crate) pinned: Option<(Rc<[u8]>, usize)>,
+    /// What comes after it.
+    pub(crate) output: Vec<u8>,
+    /// How much of `output` has been written.
+    pub(crate) written: usize,
+    /// Cursors that move forward again when all of it has gone.
+    pub(crate) marks: Vec<Mark>,
+    /// The socket is full: nothing is written, and nothing read, until it can be written again.
+    pub(crate) blocked: bool,
+    /// It was full already when the timer last looked.
+    pub(crate) stalled: bool,
+    /// A channel that must be delivered before this connection is read again: it publishes faster.
+    pub(crate) held: Option<ChannelId>,
+}
+
+impl Backlog {
+    /// Whether there is nothing to keep a box for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.input.is_empty() && !self.blocked && self.held.is_none() && self.is_written()
+    }
+
+    /// Whether all output has gone.
+    pub(crate) fn is_written(&self) -> bool {
+        self.pinned.is_none() && self.written == self.output.len()
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        let pinned = self.pinned.as_ref().map_or(0, |(bytes, _)| bytes.len());
+        size_of::<Backlog>()
+            + self.input.capacity()
+            + self.output.capacity()
+            + pinned
+            + self.marks.capacity() * size_of::<Mark>()
+    }
+}

@@ -1,0 +1,35 @@
+//! Closing: this side has sent a Close and waits for the peer's (RFC 6455 §7.1.2).
+
+use super::{State, Visit};
+use crate::wire::message::{Decoder, Event};
+
+/// A WebSocket whose peer has been told to close.
+pub(crate) struct Closing {
+    pub(super) decoder: Decoder,
+}
+
+impl Closing {
+    pub(super) fn held_bytes(&self) -> usize {
+        self.decoder.held_bytes()
+    }
+}
+
+impl Visit<'_> {
+    /// Discards everything but the peer's Close, which ends the connection; so does what cannot be decoded.
+    pub(super) fn receive_closing(&mut self, bytes: &mut [u8]) -> usize {
+        let limits = self.limits();
+        let State::Closing(Closing { decoder }) = &mut self.connection.state else { return bytes.len() };
+        let mut at = 0;
+        let closed = loop {
+            match decoder.decode(&mut bytes[at..], &limits) {
+                Ok((used, Some(Event::Message { .. } | Event::Ping(_) | Event::Pong(_)))) => at += used,
+                Ok((_, None)) => break false,
+                Ok((_, Some(Event::Close(_)))) | Err(_) => break true,
+            }
+        };
+        if closed {
+            self.drain_then_go(false);
+        }
+        bytes.len()
+    }
+}

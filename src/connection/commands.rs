@@ -1,0 +1,89 @@
+//! The commands of `redpoll.v1`: what its clients say on an open WebSocket. A bad one is answered with an error.
+
+use super::Visit;
+use crate::consumer::{Action, Call, Consumer, Message, Wanted};
+use crate::hub::Transport;
+use crate::wire::close::CloseCode;
+use crate::wire::command::{Ack, Command, Data, parse, push_ack, push_error, push_subscribed, push_unsubscribed};
+use crate::wire::position::Since;
+use crate::wire::status::Status;
+
+impl Visit<'_> {
+    /// Carries out one command. Returns a close code if the consumer closes.
+    pub(super) fn receive_command(&mut self, message: Message, consumer: &mut dyn Consumer) -> Option<CloseCode> {
+        let Some(text) = message.text() else {
+            let error = Status::new(400).detail("a command is a text message: binary goes into \"base64\"");
+            self.push_json(|json| push_error(json, &error, &Ack::default()));
+            return None;
+        };
+        let (command, ack) = match parse(text) {
+            Ok(parsed) => parsed,
+            Err((error, ack)) => {
+                self.push_json(|json| push_error(json, &error, &ack));
+                return None;
+            }
+        };
+        let mut call = Call::default();
+        if let Err(error) = self.carry_out(command, &ack, consumer, &mut call) {
+            self.push_json(|json| push_error(json, &error, &ack));
+        }
+        call.close
+    }
+
+    fn carry_out(
+        &mut self,
+        command: Command,
+        ack: &Ack,
+        consumer: &mut dyn Consumer,
+        call: &mut Call,
+    ) -> Result<(), Status> {
+        match command {
+            Command::Subscribe { channel, since } => {
+                consumer.authorize(Action::Subscribe, &channel, &mut self.context(call, None))?;
+                self.subscribe_by_command(&channel, since, ack)
+            }
+            Command::Unsubscribe { channel } => self.unsubscribe_by_command(&channel, ack),
+            Command::Publish { channel, data, event } => {
+                consumer.authorize(Action::Publish, &channel, &mut self.context(call, None))?;
+                let message = match &data {
+                    Data::Text(text) => Message::text_of(text),
+                    Data::Binary(bytes) => Message::binary_of(bytes),
+                };
+                // The consumer sees this channel alone, and publishes to it if it will.
+                call.wanted = vec![Wanted { name: channel.as_str().into(), since: None }];
+                consumer.receive(message.with_event(event.as_deref()), &mut self.context(call, None));
+                if let Some(refused) = call.refused.take() {
+                    return Err(refused);
+                }
+                let id = call.published.last().map(|published| published.position);
+                self.push_json(|json| push_ack(json, ack, id));
+                Ok(())
+            }
+            Command::Token(_) => Err(Status::new(400).detail("this server does not use tokens")),
+        }
+    }
+
+    fn subscribe_by_command(&mut self, channel: &str, since: Since, ack: &Ack) -> Result<(), Status> {
+        if self.world.hub.subscription_to(self.id, channel).is_some() {
+            return Err(Status::new(409).detail(format!("already subscribed to {channel:?}")));
+        }
+        let start = self.world.hub.start(channel, since);
+        self.world.hub.subscribe(self.id, channel, start, Transport::WebSocket, &self.world.config)?;
+        let begin = self.world.hub.position(start.cursor);
+        self.push_json(|json| push_subscribed(json, channel, start.unknown.unwrap_or(begin), ack));
+        if let Some(from) = start.unknown {
+            self.push_gap_frame(channel, from, begin);
+        }
+        self.world.behind.push(self.id);
+        Ok(())
+    }
+
+    fn unsubscribe_by_command(&mut self, channel: &str, ack: &Ack) -> Result<(), Status> {
+        let subscription = self.world.hub.subscription_to(self.id, channel);
+        let subscription =
+            subscription.ok_or_else(|| Status::new(404).detail(format!("not subscribed to {channel:?}")))?;
+        self.world.hub.unsubscribe(subscription);
+        self.push_json(|json| push_unsubscribed(json, channel, ack));
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! From a whole request to whoever answers it.
+
+use std::rc::Rc;
+
+use super::Visit;
+use super::respond::Terms;
+use crate::consumer::Call;
+use crate::router::{Request, Route, Router};
+use crate::wire::form::check_event_name;
+use crate::wire::head::{Head, Method};
+use crate::wire::origin::same_origin;
+use crate::wire::response::Response;
+use crate::wire::status::Status;
+
+/// Whose page a request comes from (Fetch §3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// No browser says so, or the server's own.
+    Own,
+    /// One of the configured ones, counted from 1.
+    Allowed(u8),
+    /// Any other, `null` too.
+    Foreign,
+}
+
+impl Visit<'_> {
+    /// Answers one request, or begins the subscription that it asks for.
+    pub(super) fn dispatch(&mut self, head: &Head, content: &[u8]) {
+        self.world.counters.requests += 1;
+        let origin = self.origin_of(head);
+        let allowed = if let Origin::Allowed(number) = origin { number } else { 0 };
+        let terms = self.terms(head, allowed);
+        let router = Rc::clone(&self.world.router);
+        if let Err(refusal) = self.route(&router, head, content, origin, terms) {
+            self.respond(refusal, terms);
+        }
+    }
+
+    fn route(
+        &mut self,
+        router: &Router,
+        head: &Head,
+        content: &[u8],
+        origin: Origin,
+        terms: Terms,
+    ) -> Result<(), Response> {
+        if head.method() == Method::Options {
+            self.respond(options(router, head, origin)?, terms);
+            return Ok(());
+        }
+        let (route, parameters) = router.find(head.path())?;
+        let request = Request::new(head, &parameters, content);
+        admit(router, route, &request, origin)?;
+        match (route.handler(head.method()), &route.consumer) {
+            (Some(handler), _) => {
+                let response = handler(&request, &mut self.context(&mut Call::default(), Some(&request)));
+                self.respond(response, terms);
+                Ok(())
+            }
+            (None, Some(factory)) => match head.method() {
+                Method::Post | Method::Put => self.receive_post(factory(&request), &request, terms),
+                _ => self.subscribe(factory(&request), &request, terms),
+            },
+            (None, None) => Err(method_not_allowed(route)),
+        }
+    }
+
+    /// What can be refused before the content is there: everything that does not depend on it.
+    pub(super) fn refusal_before_content(&mut self, head: &Head) -> Option<Response> {
+        let router = Rc::clone(&self.world.router);
+        let (route, parameters) = match router.find(head.path()) {
+            Ok(found) => found,
+            Err(status) => return Some(status.into()),
+        };
+        admit(&router, route, &Request::new(head, &parameters, b""), self.origin_of(head)).err()
+    }
+
+    fn origin_of(&self, head: &Head) -> Origin {
+        let Some(origin) = head.field("origin") else { return Origin::Own };
+        let configured = &self.world.config.origins;
+        let listed = configured.iter().position(|known| known == "*" || known.eq_ignore_ascii_case(origin));
+        match listed.and_then(|index| u8::try_from(index + 1).ok()) {
+            _ if same_origin(origin, head.host()) => Origin::Own,
+            Some(number) => Origin::Allowed(number),
+            None => Origin::Foreign,
+        }
+    }
+}
+
+/// Whether a request may go to its route: its method, its origin, and what the application's guard says.
+fn admit(router: &Router, route: &Route, request: &Request, origin: Origin) -> Result<(), Response> {
+    let method = request.method();
+    if route.handler(method).is_none() && !route.consumes(method) {
+        return Err(method_not_allowed(route));
+    }
+    let changes = !matches!(method, Method::Get | Method::Head) || request.head().has_token("upgrade", "websocket");
+    if origin == Origin::Foreign && changes {
+        let detail =
+            "this origin may not publish here or open a WebSocket: the server's own may, and those of --origin";
+        return Err(Status::new(403).detail(detail).into());
+    }
+    router.guard.as_ref().map_or(Ok(()), |guard| guard(request)).map_err(Response::from)
+}
+
+fn method_not_allowed(route: &Route) -> Response {
+    let allow = route.allow();
+    Response::from(Status::new(405).detail(format!("this path allows {allow}"))).field("Allow", allow)
+}
+
+/// OPTIONS: what a path allows (RFC 9110 §9.3.7), and to a browser that asks for a page of another origin, whether it may
+/// (Fetch §4.8).
+fn options(router: &Router, head: &Head, origin: Origin) -> Result<Response, Response> {
+    let allow = match head.path() {
+        "*" => "GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned(),
+        path => router.find(path)?.0.allow(),
+    };
+    let response = Response::new(204).field("Allow", allow.clone());
+    if head.field("access-control-request-method").is_none() {
+        return Ok(response);
+    }
+    if origin == Origin::Foreign {
+        return Err(Status::new(403).detail("this origin is not one of --origin").into());
+    }
+    Ok(response
+        .field("Access-Control-Allow-Methods", allow)
+        .field(
+            "Access-Control-Allow-Headers",
+            "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID",
+        )
+        .field("Access-Control-Max-Age", "86400")
+        .field("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"))
+}
+
+/// The event name that a publisher gives with `event=`.
+pub(super) fn event_of(request: &Request) -> Result<Option<String>, Status> {
+    let Some(name) = request.query("event") else { return Ok(None) };
+    check_event_name(&name)?;
+    Ok(Some(name.into_owned()))
+}

@@ -1,0 +1,332 @@
+//! One client's state machine.
+//!
+//! ```text
+//!                    ┌───────────── answered ──────────────┐
+//!                    v                                     │
+//! accepted ──> Request head ──> Request content ──> Responding (blocked)
+//!                    │  ^              │                   │ the answer was the last
+//!       GET, nothing │  │ answered     │                   v
+//!       to give yet  v  │              └── refused ──> Draining ──> gone
+//!                   Poll                                   ^
+//!                    GET ──> EventStream ── server ends ───┤
+//!                    101 ──> WebSocket ──> Closing ────────┘
+//! ```
+//!
+//! | state | readable bytes | channel dirty | timer | peer closes |
+//! |---|---|---|---|---|
+//! | Request head | parse | - | 408 if a head has begun, else close | answer what is complete, close |
+//! | Request content | collect, within the limit | - | 408 | close |
+//! | Responding (blocked) | wait | - | drop | drop |
+//! | Poll | pipelined bytes wait | respond, back to Request | respond empty, back to Request | close, nothing used up |
+//! | EventStream | discard, within a limit | write events | write a comment | close |
+//! | WebSocket open | decode | write frames | ping; silence after it: drop | drop |
+//! | WebSocket closing | only Close counts | - | drop | drop |
+//! | Draining | discard, within a limit | - | drop | drop |
+//!
+//! A connection never touches its stream: it is given bytes and appends to [`World`]'s output, and the
+//! engine reads and writes.
+
+mod assemble;
+mod backlog;
+mod closing;
+mod commands;
+mod dispatch;
+mod draining;
+mod event_stream;
+mod poll;
+mod publish;
+mod request;
+mod respond;
+mod subscribe;
+mod upgrade;
+mod websocket;
+mod world;
+
+use crate::consumer::{Call, Consumer, Context, Reason, Render};
+use crate::hub::Transport;
+use crate::router::Request;
+use crate::wire::message::Decoder;
+
+pub(crate) use crate::hub::ConnectionId;
+pub(crate) use assemble::Delivery;
+pub(crate) use backlog::{Backlog, Mark};
+pub(crate) use poll::PollBody;
+pub(crate) use respond::refusal_of_connection;
+pub(crate) use world::World;
+
+use closing::Closing;
+use draining::Draining;
+use event_stream::EventStream;
+use poll::Poll;
+use request::RequestState;
+use respond::Responding;
+use websocket::WebSocket;
+
+/// One client, but for its stream.
+pub(crate) struct Connection {
+    /// Who sees this client's messages: from `connect` to `disconnect`.
+    pub(crate) consumer: Option<Box<dyn Consumer>>,
+    pub(crate) state: State,
+    pub(crate) backlog: Option<Box<Backlog>>,
+}
+
+/// What the next bytes, the next publication and the timer mean.
+pub(crate) enum State {
+    Request(RequestState),
+    Responding(Responding),
+    /// With the application's own form of answer.
+    Poll(Poll, Option<Render>),
+    EventStream(EventStream),
+    /// With what is unfinished.
+    WebSocket(WebSocket, Decoder),
+    Closing(Closing),
+    Draining(Draining),
+    /// To be removed from the engine's table.
+    Gone,
+}
+
+// DESIGN: 48 bytes a slot, of which 4 are the socket and 4 are to spare.
+const _: () = assert!(size_of::<State>() == 16);
+const _: () = assert!(size_of::<Connection>() == 40);
+
+impl Connection {
+    pub(crate) fn new() -> Connection {
+        Connection { consumer: None, state: State::Request(RequestState::default()), backlog: None }
+    }
+
+    /// How this connection is reached by what is published; `None` if it is not.
+    pub(crate) fn transport(&self) -> Option<Transport> {
+        match self.state {
+            State::WebSocket(..) => Some(Transport::WebSocket),
+            State::EventStream(_) => Some(Transport::EventStream),
+            State::Poll(..) => Some(Transport::LongPoll),
+            _ => None,
+        }
+    }
+
+    /// Whether the kernel has not taken everything that was to be written.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| backlog.blocked)
+    }
+
+    /// Whether the connection may be read: a peer that does not take our answers, or publishes faster than they are
+    /// delivered, is not asked for more.
+    pub(crate) fn may_read(&self) -> bool {
+        let free = self.backlog.as_ref().is_none_or(|backlog| !backlog.blocked && backlog.held.is_none());
+        let waiting = self.backlog.as_ref().map_or(0, |backlog| backlog.input.len());
+        match self.state {
+            State::Responding(_) | State::Gone => false,
+            // Requests that come while one is waiting are kept, but not without end.
+            State::Poll(..) => free && waiting < crate::config::RECEIVE_BYTES,
+            _ => free,
+        }
+    }
+
+    /// Bytes that wait to be served.
+    pub(crate) fn has_input(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| !backlog.input.is_empty())
+    }
+
+    pub(crate) fn backlog_mut(&mut self) -> &mut Backlog {
+        self.backlog.get_or_insert_default()
+    }
+
+    /// Gives the box back if nothing is in it.
+    pub(crate) fn tidy(&mut self) {
+        if self.backlog.as_ref().is_some_and(|backlog| backlog.is_empty()) {
+            self.backlog = None;
+        }
+    }
+
+    /// Memory held beyond the slot itself.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let state = match &self.state {
+            State::Request(request) => request.held_bytes(),
+            State::WebSocket(_, decoder) => decoder.held_bytes(),
+            State::Closing(closing) => closing.held_bytes(),
+            _ => 0,
+        };
+        state + self.backlog.as_ref().map_or(0, |backlog| backlog.held_bytes())
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.state.name())
+    }
+}
+
+impl State {
+    /// For logs.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            State::Request(_) => "request",
+            State::Responding(_) => "responding",
+            State::Poll(..) => "poll",
+            State::EventStream(_) => "event stream",
+            State::WebSocket(..) => "websocket",
+            State::Closing(_) => "closing",
+            State::Draining(_) => "draining",
+            State::Gone => "gone",
+        }
+    }
+}
+
+/// One connection while it is served.
+pub(crate) struct Visit<'a> {
+    pub(crate) id: ConnectionId,
+    pub(crate) connection: &'a mut Connection,
+    pub(crate) world: &'a mut World,
+}
+
+impl Visit<'_> {
+    /// Bytes have arrived. They are served as far as the state allows; what must wait is kept.
+    pub(crate) fn receive(&mut self, bytes: &mut [u8]) {
+        let Some(mut input) = self.take_input() else {
+            let used = self.serve(bytes);
+            return self.keep_input(&bytes[used..]);
+        };
+        input.extend_from_slice(bytes);
+        let used = self.serve(&mut input);
+        input.drain(..used);
+        if !input.is_empty() {
+            self.connection.backlog_mut().input = input;
+        }
+        self.connection.tidy();
+    }
+
+    /// Serves bytes until they end, cannot be used yet, or have led to enough output. Returns how many were used.
+    fn serve(&mut self, bytes: &mut [u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            let used = self.receive_some(&mut bytes[at..]);
+            at += used;
+            if self.must_pause() {
+                if at < bytes.len() {
+                    self.world.unread.push(self.id);
+                }
+                break;
+            }
+            if used == 0 {
+                break;
+            }
+        }
+        at
+    }
+
+    fn receive_some(&mut self, bytes: &mut [u8]) -> usize {
+        match &mut self.connection.state {
+            State::Request(_) => self.receive_request(bytes),
+            State::Responding(_) | State::Poll(..) => 0,
+            State::EventStream(_) => self.receive_on_event_stream(bytes),
+            State::WebSocket(..) => self.receive_frames(bytes),
+            State::Closing(_) => self.receive_closing(bytes),
+            State::Draining(_) => self.receive_draining(bytes),
+            State::Gone => bytes.len(),
+        }
+    }
+
+    /// The answers so far are to be written, or the publications delivered, before more is served.
+    pub(crate) fn must_pause(&self) -> bool {
+        self.world.output.len() >= crate::config::OUTPUT_BYTES || self.world.congested.is_some()
+    }
+
+    /// The peer will send nothing more.
+    pub(crate) fn receive_end(&mut self) {
+        match self.connection.state {
+            State::Request(_) => self.end_of_requests(),
+            State::Draining(_) => self.end_of_draining(),
+            _ => self.drop_for(Reason::PeerGone),
+        }
+    }
+
+    /// The connection's timer has expired.
+    pub(crate) fn expire(&mut self) {
+        if self.connection.is_blocked() && !matches!(self.connection.state, State::Closing(_) | State::Draining(_)) {
+            return self.expire_blocked();
+        }
+        match self.connection.state {
+            State::Request(_) => self.expire_request(),
+            State::Responding(_) => self.drop_for(Reason::Stalled),
+            State::Poll(..) => self.answer_poll(&[]),
+            State::EventStream(_) => self.expire_event_stream(),
+            State::WebSocket(..) => self.expire_websocket(),
+            State::Closing(_) | State::Draining(_) => self.connection.state = State::Gone,
+            State::Gone => {}
+        }
+    }
+
+    /// A peer that takes nothing is given one ping interval, whatever it is doing.
+    fn expire_blocked(&mut self) {
+        let backlog = self.connection.backlog_mut();
+        if backlog.stalled {
+            self.world.counters.dropped += 1;
+            return self.drop_for(Reason::Stalled);
+        }
+        backlog.stalled = true;
+        self.world.schedule(self.id, self.world.config.ping_interval_ms);
+    }
+
+    /// All output has gone to the kernel.
+    pub(crate) fn flushed(&mut self) {
+        if let State::Responding(responding) = self.connection.state {
+            self.finish_response(responding);
+        }
+    }
+
+    /// The server is ending.
+    pub(crate) fn drain(&mut self) {
+        match self.connection.state {
+            State::Request(_) => self.drain_request(),
+            State::Poll(..) => self.answer_poll(&[]),
+            State::EventStream(_) => self.end_event_stream(Reason::Draining),
+            State::WebSocket(..) => self.drain_websocket(),
+            _ => {}
+        }
+    }
+
+    /// Ends the connection without another byte.
+    pub(crate) fn drop_for(&mut self, reason: Reason) {
+        self.end_consumer(reason);
+        self.connection.state = State::Gone;
+    }
+
+    /// Ends what the consumer has to do with this connection: tells it why, then ends the subscriptions.
+    fn end_consumer(&mut self, reason: Reason) {
+        self.leave_transport();
+        if let Some(mut consumer) = self.connection.consumer.take() {
+            log::debug!("{}: {} ends: {reason:?}", self.id.0, self.connection.state.name());
+            consumer.disconnect(reason, &mut self.context(&mut Call::default(), None));
+        }
+        self.world.hub.leave(self.id);
+    }
+
+    /// The connection is not reached by what is published any more.
+    fn leave_transport(&mut self) {
+        if let Some(transport) = self.connection.transport() {
+            self.world.transports[transport as usize] -= 1;
+        }
+    }
+
+    /// Ends the wait of a poll, if there is one.
+    pub(crate) fn end_poll(&mut self) {
+        if let State::Poll(..) = self.connection.state {
+            self.answer_poll(&[]);
+        }
+    }
+
+    fn context<'c>(&'c mut self, call: &'c mut Call, request: Option<&'c Request<'c>>) -> Context<'c> {
+        Context { id: self.id, connection: self.connection, world: self.world, call, request }
+    }
+
+    fn take_input(&mut self) -> Option<Vec<u8>> {
+        let backlog = self.connection.backlog.as_mut().filter(|backlog| !backlog.input.is_empty())?;
+        Some(std::mem::take(&mut backlog.input))
+    }
+
+    fn keep_input(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.connection.backlog_mut().input.extend_from_slice(bytes);
+        }
+    }
+}

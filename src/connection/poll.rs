@@ -1,0 +1,240 @@
+//! Poll: a request that waits for a publication (RFC 6202 §2), or is answered at once.
+
+use super::respond::Terms;
+use super::{State, Visit, World};
+use crate::consumer::{Polled, Render};
+use crate::hub::{ChannelId, ConnectionId, Form, SubscriptionId};
+use crate::wire::envelope::push_string;
+use crate::wire::response;
+
+/// A poll, while it waits and as it is answered.
+#[derive(Clone, Copy)]
+pub(crate) struct Poll {
+    /// How many messages of each channel it takes.
+    limit: u16,
+    raw: bool,
+    terms: Terms,
+}
+
+impl Poll {
+    pub(super) fn new(limit: u16, raw: bool, terms: Terms) -> Poll {
+        Poll { limit, raw, terms }
+    }
+}
+
+/// The last JSON body that was made, for the next poll that is to get the same.
+#[derive(Debug, Default)]
+pub(crate) struct PollBody {
+    /// Channel, cursor, newest offset, limit and gap of the one channel; `None` if it cannot be shared.
+    of: Option<(ChannelId, u64, u64, u16, bool)>,
+    bytes: Vec<u8>,
+}
+
+/// What a poll gets of one channel.
+struct Share {
+    subscription: SubscriptionId,
+    channel: ChannelId,
+    gap: bool,
+    /// The messages after `from`, up to and with `through`.
+    from: u64,
+    through: u64,
+}
+
+impl Visit<'_> {
+    /// Answers with what there is: the wait is over, or there is something. `unknown` are the subscriptions that began
+    /// behind a gap.
+    pub(crate) fn answer_poll(&mut self, unknown: &[SubscriptionId]) {
+        let State::Poll(poll, render) = self.connection.state else { return };
+        match (render, poll.raw) {
+            (Some(render), _) => self.answer_rendered(poll, render),
+            (None, true) => self.answer_raw(poll, unknown),
+            (None, false) => self.answer_json(poll, unknown),
+        }
+        self.leave_transport();
+        self.respond_when_flushed(poll.terms);
+    }
+
+    fn answer_json(&mut self, poll: Poll, unknown: &[SubscriptionId]) {
+        let mut body = std::mem::take(&mut self.world.poll_body);
+        self.world.prepare_body(&mut body, self.id, poll, unknown);
+        self.push_poll_head(poll, unknown, "application/json", body.bytes.len());
+        if !poll.terms.head_only {
+            self.world.output.extend_from_slice(&body.bytes);
+        }
+        self.world.poll_body = body;
+        self.pass_messages(poll, unknown);
+    }
+
+    /// One payload, or none. A gap is a field.
+    fn answer_raw(&mut self, poll: Poll, unknown: &[SubscriptionId]) {
+        let poll = Poll { limit: 1, ..poll };
+        let Some(share) =
+            self.world.hub.first_subscription(self.id).map(|id| self.world.share(id, poll.limit, unknown))
+        else {
+            return;
+        };
+        let name = self.world.hub.channel_name(share.channel).clone();
+        let publication = self.world.hub.publications_after(&name, share.from).next();
+        let found = publication.map(|publication| (publication.is_binary(), publication.data().to_vec()));
+        match found {
+            Some((binary, payload)) => {
+                let media_type = if binary { "application/octet-stream" } else { "text/plain; charset=utf-8" };
+                self.push_poll_head(poll, unknown, media_type, payload.len());
+                if !poll.terms.head_only {
+                    self.world.output.extend_from_slice(&payload);
+                }
+            }
+            None => self.push_poll_head(poll, unknown, "", 0),
+        }
+        self.pass_messages(poll, unknown);
+    }
+
+    /// The application's own answer, for the first channel. A gap comes alone, so that it can be told in the
+    /// application's own way.
+    fn answer_rendered(&mut self, poll: Poll, render: Render) {
+        let Some(share) = self.world.hub.first_subscription(self.id).map(|id| self.world.share(id, poll.limit, &[]))
+        else {
+            return;
+        };
+        let name = self.world.hub.channel_name(share.channel).clone();
+        let missed = share.from - self.world.hub.subscription(share.subscription).cursor;
+        let count = if missed > 0 { 0 } else { (share.through - share.from) as usize };
+        let publications = self.world.hub.publications_after(&name, share.from).take(count).collect();
+        let response = render(&Polled { publications, missed });
+        let response = self.with_fields(response, poll.terms);
+        let World { output, date, now, .. } = self.world;
+        response::encode(&response, &poll.terms.exchange(date.at(now.unix_ms / 1000)), output);
+        self.world.counters.gaps += u64::from(missed > 0);
+        self.world.mark(share.subscription, share.from + count as u64);
+        self.world.hub.note_lag(share.channel);
+    }
+
+    /// The status line and fields; 204 where there is no media type.
+    fn push_poll_head(&mut self, poll: Poll, unknown: &[SubscriptionId], media_type: &str, content_bytes: usize) {
+        response::push_status_line(&mut self.world.output, if media_type.is_empty() { 204 } else { 200 });
+        self.push_common_fields(poll.terms);
+        let mut gap = false;
+        self.world.output.extend_from_slice(b"ETag: \"");
+        gap |= self.world.push_vector(self.id, poll.limit, unknown);
+        self.world.output.extend_from_slice(b"\"\r\n");
+        let output = &mut self.world.output;
+        if gap && poll.raw {
+            response::push_field(output, "Redpoll-Gap", "1");
+        }
+        if !media_type.is_empty() {
+            response::push_field(output, "Content-Type", media_type);
+            response::push_number_field(output, "Content-Length", content_bytes as u64);
+        }
+        response::push_connection(output, poll.terms.keep_alive(), poll.terms.http10());
+        response::push_end(output);
+    }
+
+    /// Moves the cursors past what the output now holds.
+    fn pass_messages(&mut self, poll: Poll, unknown: &[SubscriptionId]) {
+        let mut next = self.world.hub.first_subscription(self.id);
+        while let Some(subscription) = next {
+            let share = self.world.share(subscription, poll.limit, unknown);
+            self.world.counters.gaps += u64::from(share.gap);
+            self.world.mark(subscription, share.through);
+            // The client is away until its next poll: what is published meanwhile must wait for it.
+            self.world.hub.note_lag(share.channel);
+            next = self.world.hub.next_subscription(subscription);
+        }
+    }
+}
+
+impl World {
+    fn share(&self, subscription: SubscriptionId, limit: u16, unknown: &[SubscriptionId]) -> Share {
+        let (cursor, channel) =
+            (self.hub.subscription(subscription).cursor, self.hub.subscription(subscription).channel);
+        let gap = self.hub.gap(subscription);
+        let from = gap.map_or(cursor, |(_, to)| to.offset);
+        let newest = self.hub.newest_of(channel);
+        let through = newest.min(from + u64::from(limit));
+        Share { subscription, channel, gap: gap.is_some() || unknown.contains(&subscription), from, through }
+    }
+
+    /// Appends the cursors after the answer, joined by commas, to the output; says whether there is a gap.
+    fn push_vector(&mut self, connection: ConnectionId, limit: u16, unknown: &[SubscriptionId]) -> bool {
+        let mut output = std::mem::take(&mut self.output);
+        let gap = self.push_vector_to(&mut output, connection, limit, unknown);
+        self.output = output;
+        gap
+    }
+
+    fn push_vector_to(
+        &self,
+        out: &mut Vec<u8>,
+        connection: ConnectionId,
+        limit: u16,
+        unknown: &[SubscriptionId],
+    ) -> bool {
+        let mut gap = false;
+        for (index, subscription) in self.hub.subscriptions_of(connection).enumerate() {
+            let share = self.share(subscription, limit, unknown);
+            gap |= share.gap;
+            if index > 0 {
+                out.push(b',');
+            }
+            crate::wire::envelope::push_formatted(out, format_args!("{}", self.hub.position(share.through)));
+        }
+        gap
+    }
+
+    /// Has `body` hold what this poll is to get: made anew only if it holds something else.
+    fn prepare_body(&mut self, body: &mut PollBody, connection: ConnectionId, poll: Poll, unknown: &[SubscriptionId]) {
+        let mut shares = self.hub.subscriptions_of(connection).map(|id| self.share(id, poll.limit, unknown));
+        let (first, several) = (shares.next(), shares.next().is_some());
+        drop(shares);
+        let of = first.filter(|_| !several).map(|share| {
+            let cursor = self.hub.subscription(share.subscription).cursor;
+            (share.channel, cursor, self.hub.newest_of(share.channel), poll.limit, share.gap)
+        });
+        if of.is_some() && body.of == of {
+            return;
+        }
+        body.of = of;
+        body.bytes.clear();
+        body.bytes.extend_from_slice(br#"{"cursor":""#);
+        let gap = self.push_vector_to(&mut body.bytes, connection, poll.limit, unknown);
+        body.bytes.extend_from_slice(if gap { br#"","gap":true"# } else { br#"","gap":false"# });
+        if several {
+            self.push_gaps(&mut body.bytes, connection, poll.limit, unknown);
+        }
+        body.bytes.extend_from_slice(br#","messages":["#);
+        self.push_messages(&mut body.bytes, connection, poll.limit, unknown);
+        body.bytes.extend_from_slice(b"]}");
+    }
+
+    /// `,"gaps":["a"]`
+    fn push_gaps(&self, out: &mut Vec<u8>, connection: ConnectionId, limit: u16, unknown: &[SubscriptionId]) {
+        out.extend_from_slice(br#","gaps":["#);
+        let mut first = true;
+        for share in
+            self.hub.subscriptions_of(connection).map(|id| self.share(id, limit, unknown)).filter(|share| share.gap)
+        {
+            if !std::mem::take(&mut first) {
+                out.push(b',');
+            }
+            push_string(out, self.hub.channel_name(share.channel));
+        }
+        out.push(b']');
+    }
+
+    fn push_messages(&mut self, out: &mut Vec<u8>, connection: ConnectionId, limit: u16, unknown: &[SubscriptionId]) {
+        let mut next = self.hub.first_subscription(connection);
+        let start = out.len();
+        while let Some(subscription) = next {
+            let share = self.share(subscription, limit, unknown);
+            for offset in share.from + 1..=share.through {
+                if let Some(envelope) = self.hub.encode(share.channel, offset, Form::Envelope) {
+                    if out.len() > start {
+                        out.push(b',');
+                    }
+                    out.extend_from_slice(envelope);
+                }
+            }
+            next = self.hub.next_subscription(subscription);
+        }
+    }
+}

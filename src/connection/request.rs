@@ -1,0 +1,156 @@
+//! Request: a head is being read, then its content.
+
+use super::{State, Visit};
+use crate::consumer::Reason;
+use crate::wire::content::{ContentDecoder, Framing};
+use crate::wire::head::{Head, head_length, head_too_large, leading_empty_lines};
+use crate::wire::status::Status;
+
+/// A connection between two requests, or in the middle of one. An unfinished head waits in the backlog's input.
+#[derive(Default)]
+pub(crate) struct RequestState {
+    content: Option<Box<Content>>,
+}
+
+/// A request whose content has not all arrived.
+struct Content {
+    /// Read again when the content is there: borrowing it meanwhile would tie the state to itself.
+    head: Vec<u8>,
+    decoder: ContentDecoder,
+    bytes: Vec<u8>,
+}
+
+impl RequestState {
+    pub(super) fn held_bytes(&self) -> usize {
+        let held = |content: &Content| size_of::<Content>() + content.head.capacity() + content.bytes.capacity();
+        self.content.as_deref().map_or(0, held)
+    }
+}
+
+impl Visit<'_> {
+    /// Serves one request, or as much of it as is there. Returns how many bytes were used; the others are to be given
+    /// again with what follows.
+    pub(super) fn receive_request(&mut self, bytes: &mut [u8]) -> usize {
+        let State::Request(request) = &mut self.connection.state else { return 0 };
+        let received = match request.content.take() {
+            Some(content) => self.receive_content(content, bytes),
+            None => self.receive_head(bytes),
+        };
+        received.unwrap_or_else(|status| {
+            self.refuse_and_close(status);
+            bytes.len()
+        })
+    }
+
+    fn receive_head(&mut self, bytes: &[u8]) -> Result<usize, Status> {
+        let scanned = self.scanned();
+        let empty = leading_empty_lines(bytes);
+        if empty > 0 && scanned == 0 {
+            return Ok(empty);
+        }
+        let limit = self.world.config.head_bytes_max;
+        let Some(length) = head_length(bytes, scanned)? else {
+            if bytes.len() > limit {
+                return Err(head_too_large(bytes, limit));
+            }
+            self.connection.backlog_mut().scanned = bytes.len();
+            if scanned == 0 {
+                self.world.schedule(self.id, self.world.config.head_timeout_ms);
+            }
+            return Ok(0);
+        };
+        if let Some(backlog) = &mut self.connection.backlog {
+            backlog.scanned = 0;
+        }
+        if length > limit {
+            return Err(head_too_large(&bytes[..length], limit));
+        }
+        let (head, rest) = bytes.split_at(length);
+        self.receive_whole_head(head, rest).map(|used| length + used)
+    }
+
+    /// Serves the request at once if its content is there, else begins to collect that. Returns how much of `rest` was used.
+    fn receive_whole_head(&mut self, bytes: &[u8], rest: &[u8]) -> Result<usize, Status> {
+        let head = Head::parse(bytes)?;
+        let framing = head.framing()?;
+        framing.check(self.world.config.message_bytes_max)?;
+        let expects_continue = head.expects_continue()?;
+        match framing {
+            Framing::None => self.dispatch(&head, b""),
+            Framing::Length(length) if length <= rest.len() as u64 => {
+                let content = &rest[..length as usize];
+                self.dispatch(&head, content);
+                return Ok(content.len());
+            }
+            framing => {
+                if expects_continue && rest.is_empty() && !self.invite(&head) {
+                    return Ok(0);
+                }
+                let content =
+                    Content { head: bytes.to_vec(), decoder: ContentDecoder::new(framing), bytes: Vec::new() };
+                self.connection.state = State::Request(RequestState { content: Some(Box::new(content)) });
+                self.world.schedule(self.id, self.world.config.content_timeout_ms);
+            }
+        }
+        Ok(0)
+    }
+
+    fn receive_content(&mut self, mut content: Box<Content>, bytes: &[u8]) -> Result<usize, Status> {
+        let limit = self.world.config.message_bytes_max;
+        let (used, complete) = content.decoder.decode(bytes, &mut content.bytes, limit)?;
+        match complete {
+            true => self.dispatch(&Head::parse(&content.head)?, &content.bytes),
+            false => self.connection.state = State::Request(RequestState { content: Some(content) }),
+        }
+        Ok(used)
+    }
+
+    /// Asks for the content of a request that waits to be asked (RFC 9110 §10.1.1), unless it can be refused without.
+    fn invite(&mut self, head: &Head) -> bool {
+        match self.refusal_before_content(head) {
+            Some(refusal) => {
+                self.refuse_and_close(refusal);
+                false
+            }
+            None => {
+                self.world.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                true
+            }
+        }
+    }
+
+    /// How much of an unfinished head has been looked at.
+    fn scanned(&self) -> usize {
+        self.connection.backlog.as_ref().map_or(0, |backlog| backlog.scanned)
+    }
+
+    /// The peer ends its side. What was complete has been answered.
+    pub(super) fn end_of_requests(&mut self) {
+        self.drain_then_go(true);
+    }
+
+    pub(super) fn expire_request(&mut self) {
+        let State::Request(request) = &self.connection.state else { return };
+        let seconds = |ms: u64| ms.div_ceil(1000);
+        if request.content.is_none() && self.scanned() == 0 {
+            return self.drain_then_go(false);
+        }
+        let detail = match request.content.is_some() {
+            true => format!("the content did not arrive within {} s", seconds(self.world.config.content_timeout_ms)),
+            false => format!(
+                "the head did not arrive within {} s, which --head-timeout decides",
+                seconds(self.world.config.head_timeout_ms)
+            ),
+        };
+        self.refuse_and_close(Status::new(408).detail(detail));
+    }
+
+    /// An idle connection ends at once; a request that is arriving is answered first.
+    pub(super) fn drain_request(&mut self) {
+        if let State::Request(RequestState { content: None }) = self.connection.state
+            && self.scanned() == 0
+        {
+            self.drop_for(Reason::Draining);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What all connections share.
+
+use std::rc::Rc;
+
+use super::backlog::Mark;
+use super::poll::PollBody;
+use crate::config::Config;
+use crate::hub::{ChannelId, ConnectionId, Hub, SubscriptionId};
+use crate::metrics::Metrics;
+use crate::router::Router;
+use crate::time::Now;
+use crate::timer::Wheel;
+use crate::wire::response::DateField;
+
+/// The hub, the timers, the clock, and what the connection being served leaves for the engine to do.
+pub(crate) struct World {
+    pub(crate) hub: Hub,
+    pub(crate) wheel: Wheel,
+    pub(crate) router: Rc<Router>,
+    pub(crate) config: Config,
+    pub(crate) now: Now,
+    pub(crate) date: DateField,
+    /// What the connection being served has to say. Written when it has been served, then empty.
+    pub(crate) output: Vec<u8>,
+    /// The cursors that were moved for what is in `output`, in its order.
+    pub(crate) marks: Vec<Mark>,
+    /// The body that polls at the same cursor share.
+    pub(crate) poll_body: PollBody,
+    /// Connections with input that is to be looked at in the next turn.
+    pub(crate) unread: Vec<ConnectionId>,
+    /// Connections that may have something to be delivered, besides the members of dirty channels.
+    pub(crate) behind: Vec<ConnectionId>,
+    /// Polls that a consumer has ended.
+    pub(crate) ended: Vec<ConnectionId>,
+    /// A channel that the connection being served has filled faster than it is delivered.
+    pub(crate) congested: Option<ChannelId>,
+    pub(crate) draining: bool,
+    /// Counters; the gauges are filled in by [`World::metrics`].
+    pub(crate) counters: Metrics,
+    /// Connections now.
+    pub(crate) connections: usize,
+    /// Bytes held for clients.
+    pub(crate) client_bytes: usize,
+    /// Subscribers by transport.
+    pub(crate) transports: [usize; 3],
+    /// The state of a small random generator, for jitter.
+    pub(crate) random: u64,
+}
+
+impl World {
+    /// Counters and gauges together.
+    pub(crate) fn metrics(&self) -> Metrics {
+        let hub = self.hub.counts();
+        Metrics {
+            connections: self.connections,
+            transports: self.transports,
+            published: hub.published,
+            encodings: hub.encodings,
+            channels: hub.channels,
+            subscriptions: hub.subscriptions,
+            client_bytes: self.client_bytes,
+            channel_bytes: hub.held_bytes,
+            ..self.counters.clone()
+        }
+    }
+
+    /// Sets a connection's timer.
+    pub(crate) fn schedule(&mut self, id: ConnectionId, delay_ms: u64) {
+        self.wheel.schedule(id.0, self.now.tick_in(delay_ms));
+    }
+
+    /// Moves a subscription's cursor on, for what the output now ends with.
+    pub(crate) fn mark(&mut self, subscription: SubscriptionId, after: u64) {
+        let before = self.hub.subscription(subscription).cursor;
+        self.hub.set_cursor(subscription, after);
+        self.marks.push(Mark { end: self.output.len(), subscription, before, after });
+    }
+
+    /// Remembers that whoever has just published to `channel` must wait, if that is so.
+    pub(crate) fn note_congestion(&mut self, channel: &str) {
+        let congested = |id: &ChannelId| self.hub.is_congested(*id, &self.config);
+        self.congested = self.hub.channel_id(channel).filter(congested).or(self.congested);
+    }
+
+    /// A number from 0 to `below` - 1 (xorshift64, Marsaglia 2003): good enough to spread reconnections.
+    pub(crate) fn jitter(&mut self, below: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % below
+    }
+}

@@ -1,0 +1,246 @@
+//! Reading and writing: between a connection and its stream.
+
+use std::io::ErrorKind;
+use std::rc::Rc;
+
+use super::{Engine, Slot, Stream};
+use crate::config::READS_A_TURN;
+use crate::connection::{ConnectionId, Mark, State, Visit, World};
+use crate::consumer::Reason;
+
+/// How far a write went.
+pub(super) enum Wrote {
+    All,
+    /// So many bytes; the stream is full.
+    Part(usize),
+    /// The peer is gone.
+    Nothing,
+}
+
+impl<S: Stream> Engine<S> {
+    /// Reads what has arrived and serves it, a few buffers at most.
+    pub(super) fn read(&mut self, id: ConnectionId) {
+        let mut buffer = std::mem::take(&mut self.receive_buffer);
+        for round in 0..READS_A_TURN {
+            let drained = self.on_slot(id, |slot, world| read_once(id, slot, world, &mut buffer));
+            if drained.unwrap_or(true) {
+                break;
+            }
+            if round + 1 == READS_A_TURN {
+                self.world.unread.push(id);
+            }
+        }
+        self.receive_buffer = buffer;
+    }
+
+    /// Goes on with the connections that had to wait: for their turn, for their answers to be written, for a channel to
+    /// be delivered.
+    pub(super) fn read_unread(&mut self) {
+        for id in std::mem::take(&mut self.world.unread) {
+            let free = self.on_slot(id, |slot, world| release(slot, world));
+            match free {
+                Some(false) => self.world.unread.push(id),
+                Some(true) => {
+                    self.visit_input(id);
+                    self.read(id);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Serves the input that waits in a connection's backlog.
+    fn visit_input(&mut self, id: ConnectionId) {
+        self.on_slot(id, |slot, world| {
+            if slot.connection.has_input() && slot.connection.may_read() {
+                Visit { id, connection: &mut slot.connection, world }.receive(&mut []);
+                settle(id, slot, world);
+                hold(id, slot, world);
+            }
+        });
+    }
+
+    /// Writes what the stream could not take before. When all of it has gone, the connection is read and delivered to again.
+    pub(super) fn flush(&mut self, id: ConnectionId) {
+        self.on_slot(id, |slot, world| {
+            if slot.connection.is_blocked() && write_backlog(slot, world) {
+                slot.connection.tidy();
+                settle(id, slot, world);
+                world.unread.push(id);
+                world.behind.push(id);
+            }
+        });
+    }
+}
+
+/// Reads once. Returns whether nothing more is to be read now.
+fn read_once<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, world: &mut World, buffer: &mut [u8]) -> bool {
+    if !slot.connection.may_read() {
+        return true;
+    }
+    let received = match slot.stream.read(buffer) {
+        Ok(received) => received,
+        Err(error) if error.kind() == ErrorKind::Interrupted => return false,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+        Err(error) => {
+            log::debug!("{}: {error}", id.0);
+            Visit { id, connection: &mut slot.connection, world }.drop_for(Reason::PeerGone);
+            return true;
+        }
+    };
+    world.counters.received_bytes += received as u64;
+    let mut visit = Visit { id, connection: &mut slot.connection, world };
+    match received {
+        0 => visit.receive_end(),
+        _ => visit.receive(&mut buffer[..received]),
+    }
+    settle(id, slot, world);
+    let held = hold(id, slot, world);
+    held || received < buffer.len()
+}
+
+/// Stops reading a connection that publishes faster than its channel is delivered.
+fn hold<S>(id: ConnectionId, slot: &mut Slot<S>, world: &mut World) -> bool {
+    let Some(channel) = world.congested.take() else { return false };
+    if !matches!(slot.connection.state, State::Gone) {
+        slot.connection.backlog_mut().held = Some(channel);
+        world.unread.push(id);
+    }
+    true
+}
+
+/// Lets a held connection go on if its channel has been delivered. Returns whether it may be read.
+fn release<S>(slot: &mut Slot<S>, world: &World) -> bool {
+    let Some(backlog) = &mut slot.connection.backlog else { return true };
+    if backlog.held.is_some_and(|channel| world.hub.is_congested(channel, &world.config)) {
+        return false;
+    }
+    backlog.held = None;
+    slot.connection.tidy();
+    true
+}
+
+/// Writes what a visit has left in the output, and does what follows when all of it has gone.
+pub(super) fn settle<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, world: &mut World) {
+    if !world.output.is_empty() {
+        write_output(id, slot, world, false);
+    }
+    if slot.connection.is_blocked() {
+        return;
+    }
+    Visit { id, connection: &mut slot.connection, world }.flushed();
+    if (Visit { id, connection: &mut slot.connection, world }).take_shutdown() && slot.stream.shutdown().is_err() {
+        slot.connection.state = State::Gone;
+    }
+}
+
+/// Writes the output. What the stream does not take goes to the backlog; but of output that was assembled from the log, only
+/// the publication of which a part has been written: the rest stays where it is, and the cursors go back to it.
+pub(super) fn write_output<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, world: &mut World, assembled: bool) {
+    let mut output = std::mem::take(&mut world.output);
+    let mut marks = std::mem::take(&mut world.marks);
+    let wrote = match slot.connection.is_blocked() {
+        true => Wrote::Part(0),
+        false => write(&mut slot.stream, &output, world),
+    };
+    match wrote {
+        Wrote::All => {}
+        Wrote::Nothing => {
+            take_back(&marks, world);
+            Visit { id, connection: &mut slot.connection, world }.drop_for(Reason::PeerGone);
+        }
+        Wrote::Part(written) => {
+            let whole = marks.iter().take_while(|mark| mark.end <= written).count();
+            take_back(&marks[whole..], world);
+            let start = marks[..whole].last().map_or(0, |mark| mark.end);
+            let end = match (assembled, marks.get(whole)) {
+                (false, _) | (_, None) => output.len(),
+                (true, Some(partial)) if written > start => partial.end,
+                (true, Some(_)) => start,
+            };
+            let backlog = slot.connection.backlog_mut();
+            backlog.blocked = true;
+            backlog.output.extend_from_slice(&output[written..end]);
+            backlog.marks.extend(marks[whole..].iter().filter(|mark| mark.end <= end && end > written));
+        }
+    }
+    output.clear();
+    output.shrink_to(OUTPUT_CAPACITY);
+    marks.clear();
+    (world.output, world.marks) = (output, marks);
+}
+
+/// Moves the cursors back, the last first.
+fn take_back(marks: &[Mark], world: &mut World) {
+    for mark in marks.iter().rev() {
+        world.hub.set_cursor(mark.subscription, mark.before);
+    }
+}
+
+/// Writes once: a stream that takes less is full.
+pub(super) fn write<S: Stream>(stream: &mut S, bytes: &[u8], world: &mut World) -> Wrote {
+    let wrote = write_uncounted(stream, bytes);
+    world.counters.sent_bytes += match wrote {
+        Wrote::All => bytes.len() as u64,
+        Wrote::Part(written) => written as u64,
+        Wrote::Nothing => 0,
+    };
+    wrote
+}
+
+pub(super) fn write_uncounted<S: Stream>(stream: &mut S, bytes: &[u8]) -> Wrote {
+    loop {
+        return match stream.write(bytes) {
+            Ok(written) if written == bytes.len() => Wrote::All,
+            Ok(0) => Wrote::Nothing,
+            Ok(written) => Wrote::Part(written),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Wrote::Part(0),
+            Err(_) => Wrote::Nothing,
+        };
+    }
+}
+
+/// Writes the backlog: first the rest of a publication, then what came after it. Returns whether all of it has gone.
+fn write_backlog<S: Stream>(slot: &mut Slot<S>, world: &mut World) -> bool {
+    let Some(mut backlog) = slot.connection.backlog.take() else { return true };
+    let mut wrote = Wrote::All;
+    if let Some((bytes, written)) = backlog.pinned.take() {
+        wrote = write(&mut slot.stream, &bytes[written..], world);
+        if let Wrote::Part(more) = wrote {
+            backlog.stalled &= more == 0;
+            backlog.pinned = Some((Rc::clone(&bytes), written + more));
+        }
+    }
+    if let Wrote::All = wrote
+        && !backlog.is_written()
+    {
+        wrote = write(&mut slot.stream, &backlog.output[backlog.written..], world);
+        backlog.written += match wrote {
+            Wrote::All => backlog.output.len() - backlog.written,
+            Wrote::Part(written) => written,
+            Wrote::Nothing => 0,
+        };
+        backlog.stalled &= matches!(wrote, Wrote::Part(0));
+    }
+    match wrote {
+        Wrote::All => {
+            (backlog.blocked, backlog.stalled, backlog.written) = (false, false, 0);
+            backlog.output = Vec::new();
+            for mark in backlog.marks.drain(..) {
+                world.hub.set_cursor(mark.subscription, mark.after);
+            }
+        }
+        Wrote::Part(_) => {}
+        Wrote::Nothing => {
+            slot.connection.state = State::Gone;
+            return false;
+        }
+    }
+    let done = matches!(wrote, Wrote::All);
+    slot.connection.backlog = Some(backlog);
+    done
+}
+
+/// What the output buffer keeps between visits.
+const OUTPUT_CAPACITY: usize = 256 << 10;

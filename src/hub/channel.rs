@@ -1,0 +1,230 @@
+//! Channels: bounded logs with members.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::publication::{Form, Publication};
+use super::subscription::SubscriptionId;
+use crate::config::{Config, History};
+use crate::wire::position::Position;
+
+/// A bounded log of publications, and who is to get them.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    pub(super) name: Rc<str>,
+    history: History,
+    /// The publications after `evicted_through`, without a hole.
+    log: VecDeque<Publication>,
+    /// The highest offset that is not kept any more: a cursor below it has missed something.
+    pub(super) evicted_through: u64,
+    /// Bytes of payload in the log.
+    payload_bytes: usize,
+    /// Everything up to here has been offered to every member; only this may be evicted.
+    offered_through: u64,
+    /// Bytes of payload published after `offered_through`.
+    unoffered_bytes: usize,
+    /// Who subscribes, in no order.
+    pub(super) members: Vec<SubscriptionId>,
+    /// Members by transport.
+    pub(super) transports: [u32; 3],
+    /// The walk over the members that is under way.
+    pub(super) pass: Option<Pass>,
+    /// Whether the channel is in the hub's list of dirty ones.
+    pub(super) dirty: bool,
+    /// Whether the last pass met a member that could not take everything.
+    lagging: bool,
+}
+
+/// A walk over a channel's members, from the last to the first.
+#[derive(Debug)]
+pub(super) struct Pass {
+    /// Members at and after this index have been visited.
+    pub(super) next: usize,
+    /// The newest offset when the walk began.
+    through: u64,
+    /// Bytes of payload up to that offset which no walk had offered before.
+    bytes: usize,
+    lagging: bool,
+}
+
+/// What the limits of a channel's log say now.
+pub(super) struct Trimmed {
+    /// Bytes that are not held any more.
+    pub(super) released_bytes: usize,
+    /// When to look again, by the monotonic clock.
+    pub(super) again_ms: Option<u64>,
+}
+
+impl Channel {
+    pub(super) fn new(name: Rc<str>, history: History, floor: u64) -> Channel {
+        Channel {
+            name,
+            history,
+            log: VecDeque::new(),
+            evicted_through: floor,
+            payload_bytes: 0,
+            offered_through: floor,
+            unoffered_bytes: 0,
+            members: Vec::new(),
+            transports: [0; 3],
+            pass: None,
+            dirty: false,
+            lagging: false,
+        }
+    }
+
+    /// The offset of the newest publication there has been.
+    pub(crate) fn newest(&self) -> u64 {
+        self.evicted_through + self.log.len() as u64
+    }
+
+    pub(super) fn kept(&self) -> usize {
+        self.log.len()
+    }
+
+    pub(super) fn payload_bytes(&self) -> usize {
+        self.payload_bytes
+    }
+
+    pub(super) fn own_bytes(&self) -> usize {
+        size_of::<Channel>() + self.name.len()
+    }
+
+    pub(super) fn append(&mut self, publication: Publication) {
+        self.payload_bytes += publication.data().len();
+        self.unoffered_bytes += publication.data().len();
+        self.log.push_back(publication);
+        if self.members.is_empty() {
+            self.offered_through = self.newest();
+            self.unoffered_bytes = 0;
+        }
+    }
+
+    /// Whether delivery is so far behind that whoever publishes here must wait.
+    pub(super) fn is_congested(&self, config: &Config) -> bool {
+        self.newest() - self.offered_through > config.unoffered_entries_max
+            || self.unoffered_bytes > config.unoffered_bytes_max
+    }
+
+    /// The publications after `cursor`, oldest first.
+    pub(super) fn after(&self, cursor: u64) -> impl Iterator<Item = &Publication> {
+        self.log.range(self.index_after(cursor)..)
+    }
+
+    pub(super) fn at_mut(&mut self, offset: u64) -> Option<&mut Publication> {
+        let index = offset.checked_sub(self.evicted_through + 1)?;
+        self.log.get_mut(usize::try_from(index).ok()?)
+    }
+
+    pub(super) fn index_after(&self, cursor: u64) -> usize {
+        (cursor.saturating_sub(self.evicted_through) as usize).min(self.log.len())
+    }
+
+    /// The bytes of the publication at `offset` in one form, which are made if this is the first need of
+    /// them; the second value is what they then cost to hold.
+    pub(super) fn encoded(&mut self, offset: u64, form: Form, epoch: u32) -> Option<(&Rc<[u8]>, usize)> {
+        let name = Rc::clone(&self.name);
+        let publication = self.at_mut(offset)?;
+        let mut held = 0;
+        if publication.encoded(form).is_none() {
+            held = publication.encode(form, &name, Position { epoch, offset });
+        }
+        publication.encoded(form).map(|bytes| (bytes, held))
+    }
+
+    /// Begins a walk over the members.
+    pub(super) fn begin_pass(&mut self) {
+        self.pass = Some(Pass {
+            next: self.members.len(),
+            through: self.newest(),
+            bytes: self.unoffered_bytes,
+            lagging: false,
+        });
+    }
+
+    /// Notes that a member could not take everything yet.
+    pub(super) fn note_lag(&mut self) {
+        self.lagging = true;
+        if let Some(pass) = &mut self.pass {
+            pass.lagging = true;
+        }
+    }
+
+    /// Ends the walk: what it began with has been offered to everyone.
+    pub(super) fn end_pass(&mut self) {
+        if let Some(pass) = self.pass.take() {
+            self.offered_through = pass.through;
+            self.unoffered_bytes -= pass.bytes;
+            self.lagging = pass.lagging;
+        }
+    }
+
+    /// Whether something was published that no walk has offered.
+    pub(super) fn has_unoffered(&self) -> bool {
+        self.newest() > self.offered_through
+    }
+
+    /// Forgets a member, and keeps the walk right: the last member takes its place.
+    pub(super) fn remove_member(&mut self, member: u32) -> Option<SubscriptionId> {
+        self.members.swap_remove(member as usize);
+        if let Some(pass) = &mut self.pass {
+            pass.next = pass.next.min(self.members.len());
+        }
+        self.members.get(member as usize).copied()
+    }
+
+    /// Evicts what the limits do not allow any more. Only what has been offered, and while a member lags only what
+    /// is old enough or too much.
+    pub(super) fn trim(&mut self, now_ms: u64, config: &Config) -> Trimmed {
+        let mut released_bytes = 0;
+        let mut again_ms = None;
+        while self.evicted_through < self.offered_through
+            && let Some(oldest) = self.log.front()
+        {
+            let newest_only = self.log.len() == 1 && self.history.entries > 0;
+            let over = self.log.len() > self.history.entries as usize
+                || self.payload_bytes > self.history.bytes && !newest_only;
+            let spared = self.lagging && self.payload_bytes <= config.unoffered_bytes_max;
+            let due_ms = match (over, spared) {
+                (true, false) => now_ms,
+                (true, true) => oldest.at_ms + config.lag_grace_ms.min(self.history.age_ms),
+                (false, _) => oldest.at_ms + self.history.age_ms,
+            };
+            if due_ms > now_ms {
+                again_ms = Some(due_ms);
+                break;
+            }
+            released_bytes += self.evict();
+        }
+        Trimmed { released_bytes, again_ms }
+    }
+
+    /// Evicts everything, offered or not.
+    pub(super) fn clear(&mut self) -> usize {
+        let mut released_bytes = 0;
+        while !self.log.is_empty() {
+            released_bytes += self.evict();
+        }
+        self.offered_through = self.newest();
+        self.unoffered_bytes = 0;
+        if let Some(pass) = &mut self.pass {
+            (pass.through, pass.bytes) = (self.offered_through, 0);
+        }
+        released_bytes
+    }
+
+    fn evict(&mut self) -> usize {
+        let Some(gone) = self.log.pop_front() else { return 0 };
+        self.payload_bytes -= gone.data().len();
+        self.evicted_through += 1;
+        if self.log.is_empty() {
+            self.log.shrink_to_fit();
+        }
+        gone.held_bytes()
+    }
+
+    /// Nobody subscribes, nothing is kept and nothing is to be delivered.
+    pub(super) fn is_forgettable(&self) -> bool {
+        self.members.is_empty() && self.log.is_empty() && !self.dirty
+    }
+}

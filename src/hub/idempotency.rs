@@ -1,0 +1,54 @@
+//! Idempotency keys: what a retried publish is answered.
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use super::Published;
+use crate::config::Config;
+
+/// The answers to publishes that came with an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header), for as
+/// long as a retry may come.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// By channel and key. Never iterated: its order is nobody's business.
+    answers: HashMap<(Rc<str>, Rc<str>), Published>,
+    /// The same, oldest first, with the time at which each is forgotten.
+    expiry: VecDeque<(u64, Rc<str>, Rc<str>)>,
+}
+
+impl Answers {
+    pub(super) fn find(&self, channel: &str, key: &str) -> Option<&Published> {
+        self.answers.get(&(channel.into(), key.into()))
+    }
+
+    /// Remembers an answer; returns what that costs to hold.
+    pub(super) fn insert(&mut self, key: &str, answer: Published, now_ms: u64, config: &Config) -> usize {
+        let (channel, key): (Rc<str>, Rc<str>) = (Rc::clone(&answer.channel), key.into());
+        self.expiry.push_back((now_ms + config.idempotency_ms, Rc::clone(&channel), Rc::clone(&key)));
+        let cost = cost(&channel, &key);
+        self.answers.insert((channel, key), answer);
+        cost
+    }
+
+    /// Forgets what is too old or too many; returns what that had cost to hold.
+    pub(super) fn expire(&mut self, now_ms: u64, config: &Config) -> usize {
+        let mut released_bytes = 0;
+        while let Some((at_ms, _, _)) = self.expiry.front()
+            && (*at_ms <= now_ms || self.expiry.len() > config.idempotency_keys_max)
+            && let Some((_, channel, key)) = self.expiry.pop_front()
+        {
+            released_bytes += cost(&channel, &key);
+            self.answers.remove(&(channel, key));
+        }
+        released_bytes
+    }
+
+    /// When the oldest is forgotten.
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        self.expiry.front().map(|(at_ms, _, _)| *at_ms)
+    }
+}
+
+fn cost(channel: &str, key: &str) -> usize {
+    128 + channel.len() + key.len()
+}

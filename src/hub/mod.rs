@@ -1,0 +1,362 @@
+//! The hub: channels as bounded logs, subscriptions as cursors into them.
+//!
+//! Publishing appends to a log and marks the channel dirty; it never touches a socket. Delivery
+//! ([`delivery`]) is the engine's walk over the dirty channels' members at the end of a turn.
+
+mod channel;
+mod delivery;
+mod idempotency;
+mod publication;
+mod subscription;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::rc::Rc;
+
+use crate::config::Config;
+use crate::pages::Table;
+use crate::time::{Now, Tick};
+use crate::timer::Wheel;
+use crate::wire::form::check_channel_name;
+use crate::wire::position::{Position, Since};
+use crate::wire::status::Status;
+
+use channel::Channel;
+use delivery::Joined;
+use idempotency::Answers;
+pub(crate) use publication::Form;
+pub use publication::Publication;
+use subscription::Subscriptions;
+pub(crate) use subscription::{ChannelId, Subscription, SubscriptionId};
+pub use subscription::{ConnectionId, Transport};
+
+/// What a publish came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The channel's name.
+    pub channel: Rc<str>,
+    /// The position of the new message.
+    pub position: Position,
+    /// How many subscriptions the channel had at that moment.
+    pub subscribers: usize,
+}
+
+/// What is to be published.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Draft<'a> {
+    pub(crate) data: &'a [u8],
+    pub(crate) binary: bool,
+    pub(crate) event: Option<&'a str>,
+    pub(crate) key: Option<&'a str>,
+}
+
+/// Where a new subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// The last offset that the subscriber is taken to have.
+    pub(crate) cursor: u64,
+    /// The subscriber's own position where it means nothing here, so that everything up to `cursor` is a gap.
+    pub(crate) unknown: Option<Position>,
+}
+
+/// What `/channels` says of one channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelInfo {
+    /// The channel's name.
+    pub name: String,
+    /// Subscriptions by transport, in the order of [`Transport::ALL`].
+    pub subscribers: [u32; 3],
+    /// How many messages are kept.
+    pub messages: usize,
+    /// The bytes of their payloads.
+    pub bytes: usize,
+    /// The position before the oldest message that is kept.
+    pub oldest: Position,
+    /// The position of the newest message.
+    pub newest: Position,
+}
+
+/// All channels and all subscriptions.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    epoch: u32,
+    /// In name order, which is the order of every listing.
+    names: BTreeMap<Rc<str>, ChannelId>,
+    channels: Table<Channel>,
+    subscriptions: Subscriptions,
+    /// Channels with something to deliver; the first is being walked.
+    dirty: VecDeque<ChannelId>,
+    /// When each channel's oldest message is to be looked at.
+    ages: Wheel,
+    /// The highest offset of any channel forgotten so far: no offset of a name is ever given out twice.
+    floor: u64,
+    answers: Answers,
+    joined: Joined,
+    /// Bytes held for channels, subscriptions and answers.
+    held_bytes: usize,
+    /// Publications encoded into a wire form so far.
+    encodings: u64,
+    published: u64,
+}
+
+impl Hub {
+    /// `epoch` is random: positions of another process must not be taken for this one's.
+    pub(crate) fn new(epoch: u32, present: Tick) -> Hub {
+        Hub {
+            epoch,
+            names: BTreeMap::new(),
+            channels: Table::new(),
+            subscriptions: Subscriptions::new(),
+            dirty: VecDeque::new(),
+            ages: Wheel::new(present),
+            floor: 0,
+            answers: Answers::default(),
+            joined: Joined::default(),
+            held_bytes: 0,
+            encodings: 0,
+            published: 0,
+        }
+    }
+
+    /// Appends a message to the channel's log, which is made if it does not exist.
+    pub(crate) fn publish(&mut self, name: &str, draft: Draft, now: Now, config: &Config) -> Result<Published, Status> {
+        if let Some(first) = draft.key.and_then(|key| self.answers.find(name, key)) {
+            return Ok(first.clone());
+        }
+        let id = self.open(name, config)?;
+        let channel = &mut self.channels[id.0];
+        let publication = Publication::new(draft.data, draft.binary, draft.event, now.monotonic_ms);
+        self.held_bytes += publication.held_bytes();
+        channel.append(publication);
+        self.published += 1;
+        let published = Published {
+            channel: Rc::clone(&channel.name),
+            position: Position { epoch: self.epoch, offset: channel.newest() },
+            subscribers: channel.members.len(),
+        };
+        if let Some(key) = draft.key {
+            self.held_bytes += self.answers.insert(key, published.clone(), now.monotonic_ms, config);
+        }
+        self.mark_dirty(id, now, config);
+        Ok(published)
+    }
+
+    /// Evicts everything that the channel keeps. Offsets and subscribers go on.
+    pub(crate) fn clear(&mut self, name: &str, now: Now, config: &Config) {
+        if let Some(id) = self.names.get(name).copied() {
+            self.held_bytes -= self.channels[id.0].clear();
+            self.mark_dirty(id, now, config);
+        }
+    }
+
+    /// Where a subscription to `name` begins that asks for `since`. Makes nothing.
+    pub(crate) fn start(&self, name: &str, since: Since) -> Start {
+        let (evicted_through, newest) = match self.find(name) {
+            Some(channel) => (channel.evicted_through, channel.newest()),
+            None => (self.floor, self.floor),
+        };
+        let cursor = match since {
+            Since::Latest => newest,
+            Since::Last => newest.saturating_sub(1).max(evicted_through),
+            Since::Earliest => evicted_through,
+            Since::After(position) if position.epoch == self.epoch && position.offset <= newest => position.offset,
+            Since::After(unknown) => return Start { cursor: evicted_through, unknown: Some(unknown) },
+        };
+        Start { cursor, unknown: None }
+    }
+
+    pub(crate) fn position(&self, offset: u64) -> Position {
+        Position { epoch: self.epoch, offset }
+    }
+
+    /// Makes `connection` a member of the channel, which is made if it does not exist.
+    pub(crate) fn subscribe(
+        &mut self,
+        connection: ConnectionId,
+        name: &str,
+        start: Start,
+        transport: Transport,
+        config: &Config,
+    ) -> Result<SubscriptionId, Status> {
+        if self.subscriptions_of(connection).count() >= config.subscriptions_max {
+            return Err(
+                Status::new(503).detail(format!("a connection may have {} subscriptions", config.subscriptions_max))
+            );
+        }
+        let id = self.open(name, config)?;
+        let channel = &mut self.channels[id.0];
+        let subscription =
+            self.subscriptions.insert(connection, id, channel.members.len() as u32, start.cursor, transport);
+        channel.members.push(subscription);
+        channel.transports[transport as usize] += 1;
+        self.held_bytes += SUBSCRIPTION_BYTES;
+        Ok(subscription)
+    }
+
+    pub(crate) fn unsubscribe(&mut self, id: SubscriptionId) {
+        let Some(gone) = self.subscriptions.remove(id) else { return };
+        let channel = &mut self.channels[gone.channel.0];
+        channel.transports[gone.transport as usize] -= 1;
+        if let Some(moved) = channel.remove_member(gone.member) {
+            self.subscriptions.at_mut(moved).member = gone.member;
+        }
+        self.held_bytes -= SUBSCRIPTION_BYTES;
+        self.forget_if_empty(gone.channel);
+    }
+
+    /// Ends all subscriptions of a connection.
+    pub(crate) fn leave(&mut self, connection: ConnectionId) {
+        while let Some(first) = self.subscriptions.first(connection) {
+            self.unsubscribe(first);
+        }
+    }
+
+    /// The connection's first subscription; [`Hub::next_subscription`] leads on, while others change the hub.
+    pub(crate) fn first_subscription(&self, connection: ConnectionId) -> Option<SubscriptionId> {
+        self.subscriptions.first(connection)
+    }
+
+    /// The subscription that the same connection made next.
+    pub(crate) fn next_subscription(&self, id: SubscriptionId) -> Option<SubscriptionId> {
+        self.subscriptions.after(id)
+    }
+
+    /// A connection's subscriptions, in the order of subscribing.
+    pub(crate) fn subscriptions_of(&self, connection: ConnectionId) -> impl Iterator<Item = SubscriptionId> + '_ {
+        std::iter::successors(self.subscriptions.first(connection), |id| self.subscriptions.after(*id))
+    }
+
+    /// The connection's subscription to the channel of that name.
+    pub(crate) fn subscription_to(&self, connection: ConnectionId, name: &str) -> Option<SubscriptionId> {
+        let channel = *self.names.get(name)?;
+        self.subscriptions_of(connection).find(|id| self.subscriptions.at(*id).channel == channel)
+    }
+
+    pub(crate) fn subscription(&self, id: SubscriptionId) -> &Subscription {
+        self.subscriptions.at(id)
+    }
+
+    pub(crate) fn channel_name(&self, id: ChannelId) -> &Rc<str> {
+        &self.channels[id.0].name
+    }
+
+    /// Whether the connections that publish to `name` must wait until delivery has caught up.
+    pub(crate) fn is_congested(&self, id: ChannelId, config: &Config) -> bool {
+        self.channels.get(id.0).is_some_and(|channel| channel.is_congested(config))
+    }
+
+    pub(crate) fn channel_id(&self, name: &str) -> Option<ChannelId> {
+        self.names.get(name).copied()
+    }
+
+    /// Evicts what has grown too old, and says when the next will have.
+    pub(crate) fn expire(&mut self, now: Now, config: &Config) -> Option<Tick> {
+        let mut due = Vec::new();
+        self.ages.advance(now.tick(), &mut due);
+        for id in due {
+            self.trim(ChannelId(id), now, config);
+        }
+        self.held_bytes -= self.answers.expire(now.monotonic_ms, config);
+        let answers = self.answers.next_ms().map(|at_ms| now.tick_in(at_ms.saturating_sub(now.monotonic_ms)));
+        [self.ages.next(), answers].into_iter().flatten().min_by_key(|tick| now.until_ms(*tick))
+    }
+
+    /// Up to `limit` channels whose names begin with `prefix` and come after `after`, in name order.
+    pub(crate) fn list(&self, prefix: &str, after: &str, limit: usize) -> Vec<ChannelInfo> {
+        let from = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
+        let named =
+            self.names.range::<str, _>((from, Bound::Unbounded)).take_while(|(name, _)| name.starts_with(prefix));
+        named.take(limit).map(|(_, id)| self.info(&self.channels[id.0])).collect()
+    }
+
+    fn info(&self, channel: &Channel) -> ChannelInfo {
+        ChannelInfo {
+            name: channel.name.to_string(),
+            subscribers: channel.transports,
+            messages: channel.kept(),
+            bytes: channel.payload_bytes(),
+            oldest: self.position(channel.evicted_through),
+            newest: self.position(channel.newest()),
+        }
+    }
+
+    /// Channels, subscriptions, publications and encodings so far, and bytes held.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            channels: self.channels.len(),
+            subscriptions: self.subscriptions.len(),
+            published: self.published,
+            encodings: self.encodings,
+            held_bytes: self.held_bytes,
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<&Channel> {
+        self.channels.get(self.names.get(name)?.0)
+    }
+
+    /// The channel of that name, which is made if it does not exist.
+    fn open(&mut self, name: &str, config: &Config) -> Result<ChannelId, Status> {
+        if let Some(id) = self.names.get(name) {
+            return Ok(*id);
+        }
+        check_channel_name(name)?;
+        if self.channels.len() >= config.channels_max {
+            return Err(Status::new(503)
+                .detail(format!("{} channels exist and --max-channels allows no more", config.channels_max)));
+        }
+        let name: Rc<str> = name.into();
+        let channel = Channel::new(Rc::clone(&name), config.history_of(&name), self.floor);
+        self.held_bytes += channel.own_bytes();
+        let id = ChannelId(self.channels.insert(channel));
+        self.names.insert(name, id);
+        Ok(id)
+    }
+
+    /// Has the channel walked at the end of the turn, or trimmed at once if nobody subscribes.
+    fn mark_dirty(&mut self, id: ChannelId, now: Now, config: &Config) {
+        let channel = &mut self.channels[id.0];
+        if channel.members.is_empty() {
+            self.trim(id, now, config);
+        } else if !channel.dirty {
+            channel.dirty = true;
+            self.dirty.push_back(id);
+        }
+    }
+
+    fn trim(&mut self, id: ChannelId, now: Now, config: &Config) {
+        let Some(channel) = self.channels.get_mut(id.0) else { return };
+        let trimmed = channel.trim(now.monotonic_ms, config);
+        self.held_bytes -= trimmed.released_bytes;
+        match trimmed.again_ms {
+            Some(at_ms) => self.ages.schedule(id.0, now.tick_in(at_ms - now.monotonic_ms)),
+            None => self.ages.cancel(id.0),
+        }
+        self.forget_if_empty(id);
+    }
+
+    /// Forgets a channel of which nothing is left but its name.
+    fn forget_if_empty(&mut self, id: ChannelId) {
+        if !self.channels[id.0].is_forgettable() {
+            return;
+        }
+        if let Some(channel) = self.channels.remove(id.0) {
+            self.ages.cancel(id.0);
+            self.floor = self.floor.max(channel.newest());
+            self.held_bytes -= channel.own_bytes();
+            self.names.remove(&channel.name);
+        }
+    }
+}
+
+/// What the hub holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) channels: usize,
+    pub(crate) subscriptions: usize,
+    pub(crate) published: u64,
+    pub(crate) encodings: u64,
+    pub(crate) held_bytes: usize,
+}
+
+const SUBSCRIPTION_BYTES: usize = size_of::<Subscription>() + size_of::<SubscriptionId>();

@@ -1,0 +1,44 @@
+//! What is counted, for `/metrics` and for people who measure.
+
+/// Counters since the start and gauges of this moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections refused because there were too many.
+    pub refused: u64,
+    /// Connections open now.
+    pub connections: usize,
+    /// Of these, by transport, in the order of [`Transport::ALL`](crate::Transport::ALL).
+    pub transports: [usize; 3],
+    /// HTTP requests answered or upgraded.
+    pub requests: u64,
+    /// HTTP answers with 400 and above.
+    pub refusals: u64,
+    /// Messages that WebSocket clients sent.
+    pub messages: u64,
+    /// WebSockets closed for what the peer did wrong.
+    pub violations: u64,
+    /// Messages published.
+    pub published: u64,
+    /// Publications encoded into a wire form.
+    pub encodings: u64,
+    /// Deliveries: writes of one or more publications to one subscriber.
+    pub deliveries: u64,
+    /// Gaps told to subscribers.
+    pub gaps: u64,
+    /// Peers dropped because they were silent or took nothing.
+    pub dropped: u64,
+    /// Bytes read from clients.
+    pub received_bytes: u64,
+    /// Bytes written to clients.
+    pub sent_bytes: u64,
+    /// Channels that exist now.
+    pub channels: usize,
+    /// Subscriptions that exist now.
+    pub subscriptions: usize,
+    /// Bytes held for clients now: their connections, unfinished input, output that they have not taken.
+    pub client_bytes: usize,
+    /// Bytes held for channels now: messages, their encodings, subscriptions, idempotency keys.
+    pub channel_bytes: usize,
+}

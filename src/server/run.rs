@@ -1,0 +1,234 @@
+//! The loop: poll and dispatch.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, ErrorKind, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+
+use super::Server;
+use super::publisher::Mailbox;
+use super::socket::{Listener, Socket};
+use crate::connection::ConnectionId;
+use crate::engine::{Engine, Readiness, Seed};
+use crate::time::Now;
+
+/// Tokens above all connections' numbers.
+const WAKER: Token = Token(usize::MAX - 1);
+const SIGNALS: Token = Token(usize::MAX - 2);
+const LISTENERS: usize = usize::MAX - 1_000;
+
+/// Everything that one running server has.
+struct Loop {
+    poll: Poll,
+    engine: Engine<Socket>,
+    listeners: Vec<Listener>,
+    mailbox: Arc<Mailbox>,
+    signals: Option<Signals>,
+    clock: Clock,
+    drain_ms: u64,
+    /// When draining ends, once it has begun.
+    end_ms: Option<u64>,
+    /// Listeners that had more than one turn takes, or no descriptor to accept with.
+    unaccepted: Vec<usize>,
+    /// Whether the last `accept` failed for want of descriptors or memory: said once, not once a client.
+    starved: bool,
+}
+
+/// The clocks of the operating system.
+struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { monotonic_ms: self.start.elapsed().as_millis() as u64, unix_ms: unix.as_millis() as u64 }
+    }
+}
+
+/// Runs a server to its end.
+pub(super) fn run(mut server: Server) -> io::Result<()> {
+    let clock = Clock { start: Instant::now() };
+    let poll = Poll::new()?;
+    for (index, listener) in server.listeners.iter_mut().enumerate() {
+        listener.register(poll.registry(), Token(LISTENERS + index))?;
+    }
+    let signals = if server.ends_on_signals { Some(catch_signals(&poll)?) } else { None };
+    server.mailbox.open(Waker::new(poll.registry(), WAKER)?);
+    server.config.connections_max =
+        server.config.connections_max.min(descriptors().saturating_sub(RESERVED_DESCRIPTORS));
+    let mut event_loop = Loop {
+        poll,
+        drain_ms: server.config.drain_ms,
+        engine: Engine::new(server.router, server.config, seed(), clock.now()),
+        listeners: server.listeners,
+        mailbox: server.mailbox,
+        signals,
+        clock,
+        end_ms: None,
+        unaccepted: Vec::new(),
+        starved: false,
+    };
+    let result = event_loop.run();
+    event_loop.mailbox.close();
+    result
+}
+
+impl Loop {
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        let mut sleep = Some(Duration::ZERO);
+        while !self.has_ended() {
+            match self.poll.poll(&mut events, self.cut_short(sleep)) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
+                polled => polled?,
+            }
+            let now = self.clock.now();
+            for index in std::mem::take(&mut self.unaccepted) {
+                self.accept(index, now);
+            }
+            for event in &events {
+                match event.token() {
+                    WAKER => self.take_letters(now),
+                    SIGNALS => self.take_signals(now),
+                    Token(token) if token >= LISTENERS => self.accept(token - LISTENERS, now),
+                    Token(token) => {
+                        let readiness = Readiness {
+                            readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+                            writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+                        };
+                        self.engine.ready(ConnectionId(token as u32), readiness, now);
+                    }
+                }
+            }
+            sleep = self.engine.turn(now);
+            while let Some(socket) = self.engine.take_closed() {
+                drop(socket);
+            }
+        }
+        Ok(())
+    }
+
+    /// Accepts what waits, up to a turn's worth.
+    fn accept(&mut self, index: usize, now: Now) {
+        for _ in 0..ACCEPTS_A_TURN {
+            let Some(listener) = self.listeners.get(index) else { return };
+            match listener.accept() {
+                Ok((socket, peer)) => {
+                    self.starved = false;
+                    match self.engine.accept(socket, peer, now) {
+                        Ok(id) => self.register(id),
+                        Err(socket) => self.refuse(socket),
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM)) => {
+                    if !std::mem::replace(&mut self.starved, true) {
+                        log::warn!("connections wait to be accepted: {error}");
+                    }
+                    break;
+                }
+                // The connection was reset before it was accepted, or the like: the next one may be well.
+                Err(error) => log::debug!("accept: {error}"),
+            }
+        }
+        self.unaccepted.push(index);
+    }
+
+    fn register(&mut self, id: ConnectionId) {
+        let registry = self.poll.registry();
+        if let Some(Err(error)) = self.engine.with_stream(id, |socket| socket.register(registry, Token(id.0 as usize)))
+        {
+            log::error!("{}: cannot be polled: {error}", id.0);
+            self.engine.abandon(id);
+        }
+    }
+
+    /// One write is all that a client gets for which there is no room.
+    fn refuse(&self, mut socket: Socket) {
+        if let Err(error) = socket.write(&self.engine.refusal()) {
+            log::debug!("refusal: {error}");
+        }
+    }
+
+    fn take_letters(&mut self, now: Now) {
+        for letter in self.mailbox.take() {
+            if let Err(status) = self.engine.publish(&letter.channel, letter.message(), now) {
+                log::warn!("a message of the application to {:?} was refused: {status}", letter.channel);
+            }
+        }
+        if self.mailbox.is_ending() {
+            self.drain(now);
+        }
+    }
+
+    fn take_signals(&mut self, now: Now) {
+        let count = self.signals.as_mut().map_or(0, |signals| signals.pending().count());
+        if count > 1 || self.end_ms.is_some() {
+            self.end_ms = Some(0);
+        } else if count == 1 {
+            self.drain(now);
+        }
+    }
+
+    /// Ends what is open, and gives it a while.
+    fn drain(&mut self, now: Now) {
+        if self.end_ms.is_none() {
+            log::info!("ending: connections have {} ms", self.drain_ms);
+            self.end_ms = Some(now.monotonic_ms + self.drain_ms);
+            self.engine.drain(now);
+            self.listeners.clear();
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.end_ms.is_some_and(|end_ms| self.engine.is_empty() || self.clock.now().monotonic_ms >= end_ms)
+    }
+
+    /// Sleeps no longer than until draining ends, or the next try to accept.
+    fn cut_short(&self, sleep: Option<Duration>) -> Option<Duration> {
+        let end = self.end_ms.map(|end_ms| Duration::from_millis(end_ms.saturating_sub(self.clock.now().monotonic_ms)));
+        let again = match (self.unaccepted.is_empty(), self.starved) {
+            (true, _) => None,
+            (false, true) => Some(STARVED_RETRY),
+            (false, false) => Some(Duration::ZERO),
+        };
+        [sleep, end, again].into_iter().flatten().min()
+    }
+}
+
+fn catch_signals(poll: &Poll) -> io::Result<Signals> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+    Ok(signals)
+}
+
+/// Raises the limit of open descriptors as far as it may be, and returns it.
+fn descriptors() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    if setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).is_err() {
+        log::debug!("the descriptor limit stays at {:?}", limit.current);
+    }
+    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize)
+}
+
+/// Random numbers of the standard library's hash maps, which have them from the operating system.
+fn seed() -> Seed {
+    let random = || RandomState::new().build_hasher().finish();
+    Seed { epoch: (random() >> 16) as u32, jitter: random() }
+}
+
+/// For standard streams, listeners, the poll, signals, and whatever the application opens.
+const RESERVED_DESCRIPTORS: usize = 32;
+const ACCEPTS_A_TURN: usize = 256;
+const STARVED_RETRY: Duration = Duration::from_millis(100);
+// The same on every Unix but for ENOBUFS.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+const ENOMEM: i32 = 12;
+const ENOBUFS: i32 = 105;

@@ -1,0 +1,139 @@
+//! Sockets: listening ones, and those of clients, which are a file descriptor and nothing more.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, SockRef, Type};
+
+use crate::engine::Stream;
+
+/// A client's socket, TCP or Unix: four bytes.
+#[derive(Debug)]
+pub(super) struct Socket(socket2::Socket);
+
+const _: () = assert!(size_of::<Socket>() == 4);
+
+impl Socket {
+    /// Has the poll report edges, in both directions and once for all.
+    pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        SourceFd(&self.0.as_raw_fd()).register(registry, token, Interest::READABLE | Interest::WRITABLE)
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for Socket {
+    fn shutdown(&mut self) -> io::Result<()> {
+        self.0.shutdown(Shutdown::Write)
+    }
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(mio::net::TcpListener),
+    /// With its path, which is removed at the end.
+    Unix(mio::net::UnixListener, PathBuf),
+}
+
+impl Listener {
+    pub(super) fn bind(address: &str) -> io::Result<Listener> {
+        match address.strip_prefix("unix:") {
+            Some(path) => bind_unix(path.into()),
+            None => bind_tcp(address),
+        }
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Listener::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
+            Listener::Unix(listener, _) => registry.register(listener, token, Interest::READABLE),
+        }
+    }
+
+    pub(super) fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
+        let (descriptor, peer) = match self {
+            Listener::Tcp(listener) => listener.accept().map(|(stream, peer)| (OwnedFd::from(stream), Some(peer)))?,
+            Listener::Unix(listener, _) => listener.accept().map(|(stream, _)| (OwnedFd::from(stream), None))?,
+        };
+        Ok((Socket(descriptor.into()), peer))
+    }
+}
+
+impl std::fmt::Display for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Listener::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => write!(f, "http://{address}"),
+                Err(_) => f.write_str("http://?"),
+            },
+            Listener::Unix(_, path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Listener::Unix(_, path) = self
+            && let Err(error) = std::fs::remove_file(&path)
+        {
+            log::debug!("{}: {error}", path.display());
+        }
+    }
+}
+
+fn bind_tcp(address: &str) -> io::Result<Listener> {
+    let mut result = Err(io::Error::new(io::ErrorKind::InvalidInput, "no such address"));
+    for address in address.to_socket_addrs()? {
+        result = listen_tcp(address);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+fn listen_tcp(address: SocketAddr) -> io::Result<Listener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let listener = mio::net::TcpListener::from_std(socket.into());
+    // Accepted sockets inherit it: what is written is meant to leave now.
+    SockRef::from(&listener).set_tcp_nodelay(true)?;
+    Ok(Listener::Tcp(listener))
+}
+
+fn bind_unix(path: PathBuf) -> io::Result<Listener> {
+    // A socket that nobody answers was left by a process that was killed.
+    let left_over = std::os::unix::net::UnixStream::connect(&path)
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    if left_over {
+        std::fs::remove_file(&path)?;
+    }
+    Ok(Listener::Unix(mio::net::UnixListener::bind(&path)?, path))
+}
+
+/// Connections that the kernel has accepted and we have not: a page that reloads after a restart brings all its clients at
+/// once. The kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;

@@ -1,0 +1,180 @@
+//! Names and values in URLs and forms: query parameters, path segments, and the names that INTERFACE restricts.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+use super::status::Status;
+use super::syntax::{excerpt, malformed};
+
+/// The value of the first parameter called `name` in a query, or in content of the type
+/// `application/x-www-form-urlencoded`. Decoded as `parameters` does it; nothing is copied where nothing is encoded.
+pub fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    parameters(query).find(|(known, _)| known == name).map(|(_, value)| value)
+}
+
+/// The parameters in their order, decoded as the WHATWG URL standard parses forms: `+` is a space, a `%` that begins no
+/// escape stands for itself, and what is not UTF-8 becomes U+FFFD.
+pub fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    form_urlencoded::parse(query.as_bytes())
+}
+
+/// Takes the percent-encoding off one segment of a path (RFC 3986 §2.1).
+///
+/// # Errors
+/// 400 for a `%` without two hexadecimal digits, and for what is not UTF-8 once decoded.
+pub fn decode_path_segment(segment: &str) -> Result<Cow<'_, str>, Status> {
+    let is_escape = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    if !segment.split('%').skip(1).all(is_escape) {
+        return Err(malformed("malformed path: a % must be followed by two hexadecimal digits (RFC 3986 §2.1)"));
+    }
+    percent_decode_str(segment)
+        .decode_utf8()
+        .map_err(|_| malformed("malformed path: it must be UTF-8 once percent-decoded"))
+}
+
+/// The channels that a path segment names, joined by commas. It is split before it is decoded, so that an encoded comma
+/// does not join.
+///
+/// # Errors
+/// 400 for more than [`CHANNELS_MAX`] names, one named twice, or one that [`check_channel_name`] refuses.
+pub fn channel_names(joined: &str) -> Result<Vec<String>, Status> {
+    let mut names = Vec::new();
+    for part in joined.split(',') {
+        let name = decode_path_segment(part)?;
+        check_channel_name(&name)?;
+        if names.iter().any(|known| *known == name) {
+            return Err(Status::new(400).detail(format!("channel {name:?} is named twice: name each once")));
+        }
+        if names.len() == CHANNELS_MAX {
+            return Err(Status::new(400).detail(format!("more than {CHANNELS_MAX} channels in one request")));
+        }
+        names.push(name.into_owned());
+    }
+    Ok(names)
+}
+
+/// Refuses what is not 1 to [`CHANNEL_BYTES_MAX`] bytes of `A-Z a-z 0-9 - _ . ~ : @ ! +`: 400.
+pub fn check_channel_name(name: &str) -> Result<(), Status> {
+    let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~:@!+".contains(&byte);
+    match (1..=CHANNEL_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_name_byte) {
+        true => Ok(()),
+        false => Err(Status::new(400).detail(format!(
+            "malformed channel name {:?}: it is 1 to {CHANNEL_BYTES_MAX} of A-Z a-z 0-9 - _ . ~ : @ ! +",
+            excerpt(name)
+        ))),
+    }
+}
+
+/// Refuses a name that a publisher may not give its event: 400. Accepted are 1 to [`EVENT_BYTES_MAX`] bytes of UTF-8
+/// without control characters, except the names that mean something in the streams themselves.
+pub fn check_event_name(name: &str) -> Result<(), Status> {
+    if RESERVED_EVENTS.contains(&name) {
+        return Err(
+            Status::new(400).detail(format!("event name {name:?} is reserved, as are {}", RESERVED_EVENTS.join(", ")))
+        );
+    }
+    match (1..=EVENT_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control) {
+        true => Ok(()),
+        false => Err(Status::new(400).detail(format!(
+            "malformed event name {:?}: it is 1 to {EVENT_BYTES_MAX} bytes of text without control characters",
+            excerpt(name)
+        ))),
+    }
+}
+
+/// Channels in one request.
+pub const CHANNELS_MAX: usize = 32;
+
+/// Bytes in a channel's name.
+pub const CHANNEL_BYTES_MAX: usize = 128;
+
+/// Bytes in the name of an event.
+pub const EVENT_BYTES_MAX: usize = 64;
+
+/// What the server itself says on a stream, or a browser's `EventSource` does.
+const RESERVED_EVENTS: [&str; 7] = ["gap", "join", "leave", "expired", "open", "error", "binary"];
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn code<T>(result: Result<T, Status>) -> Result<T, u16> {
+        result.map_err(|status| status.code())
+    }
+
+    #[test]
+    fn the_first_parameter_of_a_name_is_decoded() {
+        for (query, value) in [
+            ("", None),
+            ("b=1", None),
+            ("a", Some("")),
+            ("a=", Some("")),
+            ("a=1&a=2", Some("1")),
+            ("b=0&&a=1", Some("1")),
+            ("%61=b+c%2Bd%3D", Some("b c+d=")),
+            ("a=b=c", Some("b=c")),
+            ("a=%C3%A9%0d%0A", Some("é\r\n")),
+            ("a=100%", Some("100%")),
+            ("a=%zz", Some("%zz")),
+            ("a=%ff", Some("\u{fffd}")),
+        ] {
+            assert_eq!(parameter(query, "a").as_deref(), value, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_path_segment_is_decoded_strictly() {
+        for (segment, decoded) in [
+            ("", Ok("")),
+            ("room", Ok("room")),
+            ("a%2Cb%2c", Ok("a,b,")),
+            ("a+b", Ok("a+b")),
+            ("%C3%A9", Ok("é")),
+            ("%", Err(400)),
+            ("%4", Err(400)),
+            ("a%zz", Err(400)),
+            ("%%41", Err(400)),
+            ("%+4", Err(400)),
+            ("%ff", Err(400)),
+        ] {
+            assert_eq!(code(decode_path_segment(segment)), decoded.map(Cow::Borrowed), "{segment}");
+        }
+    }
+
+    #[test]
+    fn channels_are_split_before_they_are_decoded() {
+        assert_eq!(channel_names("a,%62").unwrap(), ["a", "b"]);
+        for joined in ["", "a,", ",a", "a,,b", "a%2Cb", "a,a", "a,%61", "a%20b", "é", "%"] {
+            assert_eq!(code(channel_names(joined)), Err(400), "{joined}");
+        }
+        let joined = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+        assert_eq!(channel_names(&joined(CHANNELS_MAX)).unwrap().len(), CHANNELS_MAX);
+        assert_eq!(code(channel_names(&joined(CHANNELS_MAX + 1))), Err(400));
+    }
+
+    #[test]
+    fn a_channel_name_has_its_length_and_its_bytes() {
+        let longest = "a".repeat(CHANNEL_BYTES_MAX);
+        for name in ["a", "room-1_2.3~4:5@6!7+8", "AZaz09", longest.as_str()] {
+            assert_eq!(check_channel_name(name), Ok(()), "{name}");
+        }
+        let too_long = "a".repeat(CHANNEL_BYTES_MAX + 1);
+        for name in ["", " ", "a/b", "a,b", "a*", "a\0", "a%41", "é", too_long.as_str()] {
+            assert_eq!(code(check_channel_name(name)), Err(400), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_event_name_is_short_text_that_is_not_reserved() {
+        let longest = "a".repeat(EVENT_BYTES_MAX);
+        for name in ["a", "user joined", "é", "message", "Gap", longest.as_str()] {
+            assert_eq!(check_event_name(name), Ok(()), "{name}");
+        }
+        let too_long = "a".repeat(EVENT_BYTES_MAX + 1);
+        for name in ["", "a\r", "a\n", "a\0", "a\u{85}", too_long.as_str()].into_iter().chain(RESERVED_EVENTS) {
+            assert_eq!(code(check_event_name(name)), Err(400), "{name}");
+        }
+    }
+}
