@@ -6,8 +6,9 @@
  *     {"from": "a2f…", "time": 1732000000000, "name": "Ann", "transport": "sse", "text": "hello"}
  *     {"from": "a2f…", "time": 1732000000001, "name": "Ann", "transport": "sse", "presence": "here"}
  *
- * `from` is a random name of the sender's window, and together with `time` it names the message. What is not of this form was sent by
- * some other program, and is shown as it is. Whatever others send ends up in `textContent` only, so that it can never become markup.
+ * `from` is a random name of the sender's window, and together with `time` it names the message. What is not of this
+ * form was sent by some other program, and is shown as it is. Whatever others send ends up in `textContent` only, so
+ * that it can never become markup.
  */
 import { subscribe } from "/redpoll.js";
 
@@ -301,8 +302,8 @@ function presentOver(transport) {
   const present = [...people]
     .filter(([from, person]) => from !== me && !person.gone && person.transport === transport)
     .sort(([, a], [, b]) => b.time - a.time);
-  // A browser that crashed said no goodbye. Sockets and streams stay open and can be counted, so no more are listed than there are;
-  // between two polls there is nothing to count.
+  // A browser that crashed said no goodbye. Sockets and streams stay open and can be counted, so no more are listed
+  // than there are; between two polls there is nothing to count.
   if (counts && counted[transport]) {
     return present.slice(0, Math.max(0, counts[counted[transport]] - (subscription.transport === transport ? 1 : 0)));
   }

@@ -283,7 +283,11 @@ export class Subscription {
 
 // The transports. Each is a function that follows the channel until it is stopped or fails, and rejects either way.
 
-/** Both ways over one socket. A browser does not say why it got none, so a short poll asks: its refusal has a status and a Retry-After. */
+/**
+ * Both ways over one socket.
+ *
+ * A browser does not say why it got none, so a short poll asks: its refusal has a status and a Retry-After.
+ */
 async function overWebSocket(link) {
   const { opened, failure } = await socketUntilItEnds(link);
   if (!opened) {
@@ -394,7 +398,7 @@ async function overEventStream(link) {
   });
 }
 
-/** A question that the server holds until there is something to say. The first one is short, to learn at once that it is there. */
+/** A question that the server holds until there is something to say. The first is short, to learn that it is there. */
 async function overLongPoll(link) {
   await poll(link, 0);
   for (;;) {

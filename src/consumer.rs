@@ -10,6 +10,7 @@ use crate::connection::{Connection, ConnectionId, State, World};
 use crate::hub::{ChannelInfo, Draft, Publication, Published, SubscriptionId};
 use crate::metrics::Metrics;
 use crate::router::Request;
+use crate::time::Now;
 use crate::wire::close::CloseCode;
 use crate::wire::form::{check_channel_name, check_event_name};
 use crate::wire::frame::{self, Opcode};
@@ -210,6 +211,11 @@ impl<'a> Context<'a> {
     /// This connection's number, while it lasts.
     pub fn id(&self) -> ConnectionId {
         self.id
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> Now {
+        self.world.now
     }
 
     /// Subscribes to a channel from where the request says: `Last-Event-ID`, `since=`, or only what is new.

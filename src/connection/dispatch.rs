@@ -53,8 +53,10 @@ impl Visit<'_> {
         admit(router, route, &request, origin)?;
         match (route.handler(head.method()), &route.consumer) {
             (Some(handler), _) => {
-                let response = handler(&request, &mut self.context(&mut Call::default(), Some(&request)));
-                self.respond(response, terms);
+                let mut call = Call::default();
+                let response = handler(&request, &mut self.context(&mut call, Some(&request)));
+                let answer = call.refused.map_or(response, Response::from);
+                self.respond(answer, terms);
                 Ok(())
             }
             (None, Some(factory)) => match head.method() {

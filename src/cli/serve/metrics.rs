@@ -1,0 +1,52 @@
+//! `/metrics`: what is counted, as Prometheus text (exposition format 0.0.4).
+
+use std::fmt::Write;
+
+use redpoll::{Context, Metrics, Request, Response, Transport};
+
+pub(super) fn metrics(_: &Request, cx: &mut Context) -> Response {
+    let text = render(&cx.metrics());
+    Response::new(200).content("text/plain; version=0.0.4; charset=utf-8", text.into_bytes()).field("Cache-Control", "no-store")
+}
+
+fn render(metrics: &Metrics) -> String {
+    let mut text = String::new();
+    let counters = [
+        ("connections_accepted_total", "Connections accepted.", metrics.accepted),
+        ("connections_refused_total", "Connections refused because there were too many.", metrics.refused),
+        ("connections_dropped_total", "Connections dropped because the peer was silent or took nothing.", metrics.dropped),
+        ("requests_total", "HTTP requests.", metrics.requests),
+        ("request_refusals_total", "HTTP answers with status 400 and above.", metrics.refusals),
+        ("websocket_messages_total", "Messages received from WebSocket clients.", metrics.messages),
+        ("websocket_violations_total", "WebSockets closed for what the peer did wrong.", metrics.violations),
+        ("publications_total", "Messages published.", metrics.published),
+        ("encodings_total", "Publications encoded into a wire form.", metrics.encodings),
+        ("deliveries_total", "Writes of one or more publications to one subscriber.", metrics.deliveries),
+        ("gaps_total", "Gaps told to subscribers.", metrics.gaps),
+        ("received_bytes_total", "Bytes read from clients.", metrics.received_bytes),
+        ("sent_bytes_total", "Bytes written to clients.", metrics.sent_bytes),
+    ];
+    for (name, help, value) in counters {
+        push(&mut text, name, help, "counter", value);
+    }
+    let gauges = [
+        ("connections", "Connections open.", metrics.connections),
+        ("channels", "Channels that exist.", metrics.channels),
+        ("subscriptions", "Subscriptions.", metrics.subscriptions),
+        ("client_memory_bytes", "Bytes held for clients.", metrics.client_bytes),
+        ("channel_memory_bytes", "Bytes held for channels.", metrics.channel_bytes),
+    ];
+    for (name, help, value) in gauges {
+        push(&mut text, name, help, "gauge", value as u64);
+    }
+    text.push_str("# HELP redpoll_subscribers Connections that subscribe, by transport.\n# TYPE redpoll_subscribers gauge\n");
+    for transport in Transport::ALL {
+        let value = metrics.transports[transport as usize];
+        writeln!(text, "redpoll_subscribers{{transport=\"{}\"}} {value}", transport.name()).expect("a string takes everything");
+    }
+    text
+}
+
+fn push(text: &mut String, name: &str, help: &str, kind: &str, value: u64) {
+    writeln!(text, "# HELP redpoll_{name} {help}\n# TYPE redpoll_{name} {kind}\nredpoll_{name} {value}").expect("a string takes everything");
+}

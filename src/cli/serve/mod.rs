@@ -1,0 +1,69 @@
+//! `redpoll serve`: the server with its pages and routes, built from the library's public parts alone.
+
+mod channels;
+mod metrics;
+mod pages;
+mod tutorial;
+
+use std::net::ToSocketAddrs;
+
+use redpoll::{Context, Message, Request, Response, Server, Status};
+
+use super::args::Serve;
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// A sentence for the terminal: an address that cannot be had, or one that is open to others without `--open`.
+pub(crate) fn serve(options: Serve) -> Result<(), String> {
+    simple_logger::SimpleLogger::new().with_level(options.log).init().map_err(|error| error.to_string())?;
+    let everywhere_local = options.listen.iter().all(|address| is_local(address));
+    if !options.open && !everywhere_local {
+        return Err("refusing to listen where others can reach it without --open, which lets anyone publish and subscribe".into());
+    }
+    let html = options.html.clone();
+    let mut server = channels::routes(pages::routes(tutorial::routes(Server::new(), html.clone(), options.config.history.age_ms), html))
+        .get("/healthz", |_, _| Response::text("ok\n").field("Cache-Control", "no-store"))
+        .get("/metrics", metrics::metrics)
+        .config(options.config)
+        .end_on_signals();
+    if options.echo {
+        server = server.route("/echo", |_| echo);
+    }
+    if !options.open {
+        server = server.guard(refuse_proxied);
+    }
+    for address in &options.listen {
+        let bound = server.bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        println!("Redpoll listens on {bound}");
+    }
+    println!("{}", who_may(options.open));
+    server.serve().map_err(|error| format!("cannot serve: {error}"))
+}
+
+/// Sends back what it gets.
+fn echo(message: Message, cx: &mut Context) {
+    cx.send(message);
+}
+
+fn is_local(address: &str) -> bool {
+    address.starts_with("unix:") || address.to_socket_addrs().is_ok_and(|mut found| found.all(|found| found.ip().is_loopback()))
+}
+
+/// What is open to whom, in a sentence.
+fn who_may(open: bool) -> &'static str {
+    match open {
+        true => "Open: anyone who can reach it may publish and subscribe.",
+        false => "Open to this machine alone: anyone on it may publish and subscribe, requests that come through a proxy may not.",
+    }
+}
+
+/// A proxy on this machine brings in everyone, which `--open` was not given for.
+fn refuse_proxied(request: &Request) -> Result<(), Status> {
+    match ["forwarded", "x-forwarded-for"].iter().find(|name| request.field(name).is_some()) {
+        Some(name) => Err(Status::new(403).detail(format!(
+            "this request came through a proxy ({name}), and the server is open to its own machine alone: start it with --open to serve everyone"
+        ))),
+        None => Ok(()),
+    }
+}
