@@ -41,7 +41,8 @@ pub struct Config {
     pub idempotency_ms: u64,
     /// How many of them; the oldest is forgotten first. Each costs about 200 bytes.
     pub idempotency_keys_max: usize,
-    /// Entries of one channel that delivery has not passed yet. While there are more, whoever publishes to it is not read.
+    /// Entries of one channel that delivery has not passed yet. While there are more, whoever publishes to it is not
+    /// read.
     pub unoffered_entries_max: u64,
     /// The same in bytes; also what a channel may keep beyond its history for a subscriber that is about to read it.
     pub unoffered_bytes_max: usize,

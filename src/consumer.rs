@@ -35,7 +35,8 @@ pub trait Consumer {
     /// Whether a command of the subprotocol `redpoll.v1` may be carried out. By default only for channels that
     /// the connection is subscribed to.
     ///
-    /// A publish that is allowed still goes through [`Consumer::receive`], with [`Context::channels`] naming its channel.
+    /// A publish that is allowed still goes through [`Consumer::receive`], with [`Context::channels`] naming its
+    /// channel.
     fn authorize(&mut self, action: Action, channel: &str, cx: &mut Context) -> Result<(), Status> {
         match cx.channels().iter().any(|known| &**known == channel) {
             true => Ok(()),
@@ -268,8 +269,8 @@ impl<'a> Context<'a> {
         self.world.hub.channel_name(self.world.hub.subscription(id).channel)
     }
 
-    /// Publishes to a channel, for everyone who subscribes. `None` if it was refused: for its name, its event's name, or the
-    /// number of channels; the request is then refused, an open WebSocket closed.
+    /// Publishes to a channel, for everyone who subscribes. `None` if it was refused: for its name, its event's name,
+    /// or the number of channels; the request is then refused, an open WebSocket closed.
     pub fn publish<'m>(&mut self, channel: &str, message: impl Into<Message<'m>>) -> Option<Published> {
         let message = message.into();
         let draft =

@@ -22,8 +22,9 @@
 //! }
 //! ```
 //!
-//! A route names a consumer, not a transport: clients reach `/chat/tea` by short polling, long polling, Server-Sent Events
-//! or WebSocket, publish to it by POST or over their WebSocket, and all see the same messages in the same order.
+//! A route names a consumer, not a transport: clients reach `/chat/tea` by short polling, long polling, Server-Sent
+//! Events or WebSocket, publish to it by POST or over their WebSocket, and all see the same messages in the same
+//! order.
 //!
 //! # How it works
 //!
@@ -46,6 +47,8 @@
 //! The modules in layers, each using only those below it: [`Server`] (sockets, clocks, signals) - [`Engine`] (all
 //! connections; what a turn is) - `connection`, `router`, `consumer` (one client's state machine; paths;
 //! what applications see) - `hub` (logs and cursors) - [`wire`] (bytes to values and back) - `timer`, `time`, `config`.
+
+#![forbid(unsafe_code)]
 
 mod config;
 mod connection;

@@ -106,7 +106,8 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    /// The route of a pattern, which is made if it does not exist. Patterns are tried in the order in which they were made.
+    /// The route of a pattern, which is made if it does not exist. Patterns are tried in the order in which they were
+    /// made.
     pub(crate) fn route(&mut self, pattern: &str) -> &mut Route {
         let pattern = parse_pattern(pattern);
         let known = self.routes.iter().position(|route| route.pattern == pattern);

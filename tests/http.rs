@@ -75,7 +75,12 @@ fn echo(message: Message, cx: &mut Context) {
 const NOW: Now = Now { monotonic_ms: 5_000, unix_ms: 784_111_777_000 };
 
 fn engine() -> Engine<Pipe> {
-    let config = Config { message_bytes_max: 100, head_bytes_max: 512, origins: vec!["https://friend.example".into()], ..Config::default() };
+    let config = Config {
+        message_bytes_max: 100,
+        head_bytes_max: 512,
+        origins: vec!["https://friend.example".into()],
+        ..Config::default()
+    };
     Server::new()
         .config(config)
         .route("/channel/{name}", |_| Channel)
@@ -140,7 +145,12 @@ const REFUSALS: [(&[u8], &str, &str, bool); 44] = [
     (b"GET /hello HTTP/1.1\r\nHost: a\r\nX: b\x01\r\n\r\n", "400", "", true),
     // §6.1, §6.3
     (b"POST /form HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "400", "both", true),
-    (b"POST /form HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400", "Content-Length", true),
+    (
+        b"POST /form HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "400",
+        "Content-Length",
+        true,
+    ),
     (b"POST /form HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", "400", "Content-Length", true),
     (b"POST /form HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", "400", "Content-Length", true),
     (b"POST /form HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "501", "chunked", true),
@@ -198,11 +208,17 @@ fn what_is_accepted_is_answered_the_same_however_its_bytes_are_split() {
         ("\r\n\r\nGET /hello?name=a+b HTTP/1.1\r\nHost: x\r\n\r\n", "hello a b"),
         ("GET http://x/hello?name=absolute HTTP/1.1\r\nHost: x\r\n\r\n", "hello absolute"),
         ("POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\ncontent=a%2Cb", "a,b"),
-        ("POST /form HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n8;x=y\r\ncontent=\r\n2\r\nhi\r\n0\r\nT: v\r\n\r\n", "hi"),
+        (
+            "POST /form HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n8;x=y\r\ncontent=\r\n2\r\nhi\r\n0\r\nT: v\r\n\r\n",
+            "hi",
+        ),
         ("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi", "hi"),
     ] {
         let (answer, ended) = answer_however_split(request.as_bytes());
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"), "{request} => {answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"),
+            "{request} => {answer}"
+        );
         assert!(answer.ends_with(&format!("\r\n\r\n{expected}")), "{request} => {answer}");
         assert!(!ended, "{request}");
     }
@@ -212,7 +228,10 @@ fn what_is_accepted_is_answered_the_same_however_its_bytes_are_split() {
 fn pipelined_requests_are_answered_in_their_order() {
     let request = "GET /hello?name=1 HTTP/1.1\r\nHost: x\r\n\r\nPOST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\ncontent=2GET /channel/a HTTP/1.1\r\nHost: x\r\n\r\nGET /hello?name=4 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let (answers, ended) = answer_however_split(request.as_bytes());
-    let places: Vec<_> = ["hello 1", "\r\n\r\n2HTTP", "\"cursor\":\"00005f3a-0\"", "hello 4"].iter().map(|part| answers.find(part)).collect();
+    let places: Vec<_> = ["hello 1", "\r\n\r\n2HTTP", "\"cursor\":\"00005f3a-0\"", "hello 4"]
+        .iter()
+        .map(|part| answers.find(part))
+        .collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{answers}");
     assert!(ended);
 }
@@ -236,9 +255,14 @@ fn http_1_0_is_answered_and_closed_unless_it_asks_to_be_kept() {
 
 #[test]
 fn content_is_invited_before_it_comes_and_refused_before_it_comes() {
-    let head = |path: &str, length: usize| format!("POST {path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n");
+    let head = |path: &str, length: usize| {
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n")
+    };
     let (answer, _) = talk([head("/form", 9).as_bytes(), b"content=1"]);
-    assert!(answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n") && answer.ends_with('1'), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n") && answer.ends_with('1'),
+        "{answer}"
+    );
     for (path, length, status) in [("/nothing", 9, "404"), ("/hello", 9, "405"), ("/form", 101, "413")] {
         let (answer, ended) = talk([head(path, length).as_bytes()]);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && ended, "{answer}");
@@ -247,7 +271,9 @@ fn content_is_invited_before_it_comes_and_refused_before_it_comes() {
 
 #[test]
 fn other_origins_may_read_and_publish_only_if_they_are_allowed() {
-    let with = |line: &str, origin: &str| format!("{line} HTTP/1.1\r\nHost: own.example\r\nOrigin: {origin}\r\nContent-Length: 0\r\n\r\n");
+    let with = |line: &str, origin: &str| {
+        format!("{line} HTTP/1.1\r\nHost: own.example\r\nOrigin: {origin}\r\nContent-Length: 0\r\n\r\n")
+    };
     for (line, origin, status, allowed) in [
         ("GET /hello", "https://own.example", "200", false),
         ("GET /hello", "https://friend.example", "200", true),
@@ -259,16 +285,29 @@ fn other_origins_may_read_and_publish_only_if_they_are_allowed() {
     ] {
         let (answer, _) = answer_however_split(with(line, origin).as_bytes());
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line} {origin} => {answer}");
-        assert_eq!(answer.contains("Access-Control-Allow-Origin: https://friend.example\r\n"), allowed, "{line} {origin} => {answer}");
+        assert_eq!(
+            answer.contains("Access-Control-Allow-Origin: https://friend.example\r\n"),
+            allowed,
+            "{line} {origin} => {answer}"
+        );
         assert!(answer.contains("Origin\r\n"), "Vary is missing: {answer}");
     }
 }
 
 #[test]
 fn a_preflight_is_answered_with_what_is_allowed() {
-    let ask = |origin: &str| format!("OPTIONS /channel/a HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\nAccess-Control-Request-Method: POST\r\n\r\n");
+    let ask = |origin: &str| {
+        format!(
+            "OPTIONS /channel/a HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\nAccess-Control-Request-Method: POST\r\n\r\n"
+        )
+    };
     let (answer, _) = answer_however_split(ask("https://friend.example").as_bytes());
-    for field in ["HTTP/1.1 204 ", "Access-Control-Allow-Origin: https://friend.example", "Access-Control-Allow-Methods: GET, HEAD, POST, PUT", "Access-Control-Max-Age: "] {
+    for field in [
+        "HTTP/1.1 204 ",
+        "Access-Control-Allow-Origin: https://friend.example",
+        "Access-Control-Allow-Methods: GET, HEAD, POST, PUT",
+        "Access-Control-Max-Age: ",
+    ] {
         assert!(answer.contains(field), "{answer}");
     }
     assert!(talk([ask("https://foe.example").as_bytes()]).0.starts_with("HTTP/1.1 403 "));
@@ -296,7 +335,11 @@ fn a_handshake_is_accepted_only_if_every_part_is_right() {
     for (from, to, status) in HANDSHAKES {
         let (answer, _) = answer_however_split(good.replacen(from, to, 1).as_bytes());
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{to:?} => {answer}");
-        assert_eq!(answer.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), status == "101", "{answer}");
+        assert_eq!(
+            answer.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"),
+            status == "101",
+            "{answer}"
+        );
         assert_eq!(answer.contains("Sec-WebSocket-Version: 13\r\n"), status == "426", "{answer}");
     }
 }
@@ -322,7 +365,9 @@ fn what_breaks_the_protocol_gets_its_close_code_and_nobody_else_is_harmed() {
     let handshake = b"GET /echo HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     for (frames, code) in VIOLATIONS {
         let (mut engine, pipe, other) = (engine(), Pipe::default(), Pipe::default());
-        let accept = |engine: &mut Engine<Pipe>, pipe: &Pipe| engine.accept(pipe.clone(), None, NOW).unwrap_or_else(|_| panic!("room"));
+        let accept = |engine: &mut Engine<Pipe>, pipe: &Pipe| {
+            engine.accept(pipe.clone(), None, NOW).unwrap_or_else(|_| panic!("room"))
+        };
         let (id, neighbour) = (accept(&mut engine, &pipe), accept(&mut engine, &other));
         let send = |engine: &mut Engine<Pipe>, pipe: &Pipe, id: ConnectionId, bytes: &[u8]| {
             pipe.0.borrow_mut().to_server.push_back(bytes.to_vec());

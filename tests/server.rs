@@ -133,7 +133,9 @@ fn any_thread_may_publish_before_and_while_the_server_runs() {
     let threads: Vec<_> = (0..4)
         .map(|thread| {
             let publisher = publisher.clone();
-            std::thread::spawn(move || (0..500).for_each(|n| publisher.publish("news", &format!("{thread}.{n}")).expect("there is room")))
+            std::thread::spawn(move || {
+                (0..500).for_each(|n| publisher.publish("news", &format!("{thread}.{n}")).expect("there is room"))
+            })
         })
         .collect();
     let mut next = [0; 4];

@@ -30,8 +30,8 @@ impl Visit<'_> {
         }
     }
 
-    /// Appends what this connection has not got yet to the output, channel by channel in the order of subscribing, up to
-    /// about [`OUTPUT_BYTES`]. Gaps are told where they are met.
+    /// Appends what this connection has not got yet to the output, channel by channel in the order of subscribing, up
+    /// to about [`OUTPUT_BYTES`]. Gaps are told where they are met.
     pub(crate) fn assemble(&mut self) {
         let mut next = self.world.hub.first_subscription(self.id);
         while let Some(subscription) = next

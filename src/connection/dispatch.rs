@@ -109,8 +109,8 @@ fn method_not_allowed(route: &Route) -> Response {
     Response::from(Status::new(405).detail(format!("this path allows {allow}"))).field("Allow", allow)
 }
 
-/// OPTIONS: what a path allows (RFC 9110 §9.3.7), and to a browser that asks for a page of another origin, whether it may
-/// (Fetch §4.8).
+/// OPTIONS: what a path allows (RFC 9110 §9.3.7), and to a browser that asks for a page of another origin, whether it
+/// may (Fetch §4.8).
 fn options(router: &Router, head: &Head, origin: Origin) -> Result<Response, Response> {
     let allow = match head.path() {
         "*" => "GET, HEAD, POST, PUT, DELETE, OPTIONS".to_owned(),

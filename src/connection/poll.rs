@@ -1,6 +1,6 @@
 //! Poll: a request that waits for a publication (RFC 6202 §2), or is answered at once.
 
-use super::respond::Terms;
+use super::respond::{Persistence, Terms};
 use super::{State, Visit, World};
 use crate::consumer::{Polled, Render};
 use crate::hub::{ChannelId, ConnectionId, Form, SubscriptionId};
@@ -44,7 +44,10 @@ impl Visit<'_> {
     /// Answers with what there is: the wait is over, or there is something. `unknown` are the subscriptions that began
     /// behind a gap.
     pub(crate) fn answer_poll(&mut self, unknown: &[SubscriptionId]) {
-        let State::Poll(poll, render) = self.connection.state else { return };
+        let State::Poll(mut poll, render) = self.connection.state else { return };
+        if self.world.draining {
+            poll.terms.persistence = Persistence::Close;
+        }
         match (render, poll.raw) {
             (Some(render), _) => self.answer_rendered(poll, render),
             (None, true) => self.answer_raw(poll, unknown),

@@ -69,7 +69,8 @@ impl Visit<'_> {
         self.receive_whole_head(head, rest).map(|used| length + used)
     }
 
-    /// Serves the request at once if its content is there, else begins to collect that. Returns how much of `rest` was used.
+    /// Serves the request at once if its content is there, else begins to collect that. Returns how much of `rest` was
+    /// used.
     fn receive_whole_head(&mut self, bytes: &[u8], rest: &[u8]) -> Result<usize, Status> {
         let head = Head::parse(bytes)?;
         let framing = head.framing()?;

@@ -128,8 +128,8 @@ impl Visit<'_> {
         self.after_request(responding.keep_alive);
     }
 
-    /// Answers bytes that are no request, or one whose content nobody will read, and ends the connection: what follows on
-    /// it could be anything.
+    /// Answers bytes that are no request, or one whose content nobody will read, and ends the connection: what follows
+    /// on it could be anything.
     pub(super) fn refuse_and_close(&mut self, refusal: impl Into<Response>) {
         let terms = Terms { persistence: Persistence::Close, head_only: false, allowed_origin: 0 };
         self.respond(refusal.into(), terms);

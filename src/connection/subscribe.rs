@@ -145,7 +145,8 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// `Last-Event-ID` wins: a browser that reconnects sends the URL as it was. `If-None-Match` stands in for what is missing.
+/// `Last-Event-ID` wins: a browser that reconnects sends the URL as it was. `If-None-Match` stands in for what is
+/// missing.
 fn since_of<'a>(request: &Request<'a>) -> Option<Cow<'a, str>> {
     let last_event_id = request.field("last-event-id").filter(|id| !id.is_empty()).map(Cow::Borrowed);
     let entity_tag = || {

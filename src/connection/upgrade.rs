@@ -20,8 +20,8 @@ pub(super) struct Handshake {
 /// Checks a request that asks for a WebSocket; `None` if it does not ask.
 ///
 /// # Errors
-/// 426 with the version for any other than 13, 400 for a key that is not 16 bytes, for a missing `Connection: upgrade`, and
-/// for HTTP/1.0 (§4.2.1).
+/// 426 with the version for any other than 13, 400 for a key that is not 16 bytes, for a missing `Connection:
+/// upgrade`, and for HTTP/1.0 (§4.2.1).
 pub(super) fn handshake_of(request: &Request) -> Result<Option<Handshake>, Response> {
     let head = request.head();
     if !head.has_token("upgrade", "websocket") || request.method() != Method::Get {

@@ -206,7 +206,8 @@ impl Visit<'_> {
         self.world.schedule(self.id, self.world.config.linger_ms);
     }
 
-    /// Answers the peer's Close with its own code (RFC 6455 §5.5.1); the server then ends the connection first (§7.1.1).
+    /// Answers the peer's Close with its own code (RFC 6455 §5.5.1); the server then ends the connection first
+    /// (§7.1.1).
     fn answer_close(&mut self, code: Option<CloseCode>) {
         self.end_consumer(Reason::Closed(code.unwrap_or(CloseCode::new(1005))));
         let payload = code.map_or(Vec::new(), |code| close::encode(code, ""));

@@ -60,7 +60,8 @@ impl<S: Stream> Engine<S> {
         });
     }
 
-    /// Writes what the stream could not take before. When all of it has gone, the connection is read and delivered to again.
+    /// Writes what the stream could not take before. When all of it has gone, the connection is read and delivered to
+    /// again.
     pub(super) fn flush(&mut self, id: ConnectionId) {
         self.on_slot(id, |slot, world| {
             if slot.connection.is_blocked() && write_backlog(slot, world) {
@@ -134,8 +135,9 @@ pub(super) fn settle<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, world: &mu
     }
 }
 
-/// Writes the output. What the stream does not take goes to the backlog; but of output that was assembled from the log, only
-/// the publication of which a part has been written: the rest stays where it is, and the cursors go back to it.
+/// Writes the output. What the stream does not take goes to the backlog; but of output that was assembled from the
+/// log, only the publication of which a part has been written: the rest stays where it is, and the cursors go back to
+/// it.
 pub(super) fn write_output<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, world: &mut World, assembled: bool) {
     let mut output = std::mem::take(&mut world.output);
     let mut marks = std::mem::take(&mut world.marks);

@@ -145,7 +145,8 @@ impl<S: Stream> Engine<S> {
     /// Publishes from outside any connection.
     ///
     /// # Errors
-    /// 400 for a channel or event name that is not allowed, 413 for a message that is too long, 503 for a channel too many.
+    /// 400 for a channel or event name that is not allowed, 413 for a message that is too long, 503 for a channel too
+    /// many.
     pub fn publish(&mut self, channel: &str, message: Message, now: Now) -> Result<Published, Status> {
         self.world.now = now;
         let draft = Draft { data: message.data(), binary: message.is_binary(), event: message.event(), key: None };
@@ -158,8 +159,8 @@ impl<S: Stream> Engine<S> {
         self.world.hub.publish(channel, draft, now, &self.world.config)
     }
 
-    /// Ends a turn: reads what was left unread, fires timers, delivers what was published, recycles the numbers of closed
-    /// connections. Returns how long the caller may sleep; `None` is until something happens.
+    /// Ends a turn: reads what was left unread, fires timers, delivers what was published, recycles the numbers of
+    /// closed connections. Returns how long the caller may sleep; `None` is until something happens.
     pub fn turn(&mut self, now: Now) -> Option<Duration> {
         self.world.now = now;
         self.read_unread();

@@ -46,7 +46,8 @@ impl Server {
         self
     }
 
-    /// Adds a route to consumers, reached by every transport: `{name}` in the pattern stands for one segment of the path,
+    /// Adds a route to consumers, reached by every transport: `{name}` in the pattern stands for one segment of the
+    /// path,
     /// `{*name}` at its end for the rest. Of several patterns that fit, the first one added is taken.
     pub fn route<C: Consumer + 'static>(mut self, pattern: &str, consumer: impl Fn(&Request) -> C + 'static) -> Server {
         self.router.route(pattern).consumer = Some(Box::new(move |request| Box::new(consumer(request))));
@@ -84,8 +85,8 @@ impl Server {
         self
     }
 
-    /// Has SIGTERM and SIGINT end the server: connections are drained, and [`Server::serve`] returns. A second signal ends it
-    /// at once.
+    /// Has SIGTERM and SIGINT end the server: connections are drained, and [`Server::serve`] returns. A second signal
+    /// ends it at once.
     pub fn end_on_signals(mut self) -> Server {
         self.ends_on_signals = true;
         self
@@ -96,8 +97,8 @@ impl Server {
         Publisher::new(Arc::clone(&self.mailbox))
     }
 
-    /// Binds an address: `127.0.0.1:8080`, where port 0 is any free one, or `unix:PATH`. May be called several times. Returns
-    /// the address as clients write it: `http://127.0.0.1:8080`.
+    /// Binds an address: `127.0.0.1:8080`, where port 0 is any free one, or `unix:PATH`. May be called several times.
+    /// Returns the address as clients write it: `http://127.0.0.1:8080`.
     ///
     /// # Errors
     /// Those of the operating system, when the address cannot be bound.

@@ -134,6 +134,6 @@ fn bind_unix(path: PathBuf) -> io::Result<Listener> {
     Ok(Listener::Unix(mio::net::UnixListener::bind(&path)?, path))
 }
 
-/// Connections that the kernel has accepted and we have not: a page that reloads after a restart brings all its clients at
-/// once. The kernel cuts it to `net.core.somaxconn`.
+/// Connections that the kernel has accepted and we have not: a page that reloads after a restart brings all its
+/// clients at once. The kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;

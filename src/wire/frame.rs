@@ -14,7 +14,8 @@
 //!
 //! * **FIN** is set on the last frame of a message. A message of several frames begins with a text or binary frame
 //!   and goes on with continuation frames; only control frames may come in between.
-//! * **RSV1** marks a message that permessage-deflate has compressed (RFC 7692 §6). **RSV2** and **RSV3** mean nothing yet.
+//! * **RSV1** marks a message that permessage-deflate has compressed (RFC 7692 §6). **RSV2** and **RSV3** mean
+//!   nothing yet.
 //! * **opcode** says what the payload is: see [`Opcode`].
 //! * **length**: 0 to 125 is the payload's length. 126 says that the length follows in two bytes, 127 that it follows
 //!   in eight, most significant first. Only the shortest of the three forms is allowed.

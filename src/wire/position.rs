@@ -1,5 +1,6 @@
 //! Positions: where in a channel a client is, the same on every transport.
 
+use super::head::excerpt;
 use super::status::Status;
 
 /// A place in a channel's log: everything up to and with `offset` has been seen.
@@ -19,7 +20,9 @@ impl Position {
     /// Reads `EPOCH-OFFSET`, to the letter as it is written. Anything else is a 400 that says what is accepted.
     pub fn parse(text: &str) -> Result<Position, Status> {
         let malformed = || {
-            Status::new(400).detail(format!("malformed position {text:?}: a position is EPOCH-OFFSET as the server gave it, or earliest, latest, last"))
+            let text = excerpt(text);
+            let accepted = "EPOCH-OFFSET as the server gave it, or earliest, latest, last";
+            Status::new(400).detail(format!("malformed position {text:?}: it is {accepted}"))
         };
         let (epoch, offset) = text.split_once('-').ok_or_else(malformed)?;
         let lowercase = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);

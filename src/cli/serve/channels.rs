@@ -50,9 +50,12 @@ fn forget(request: &Request, cx: &mut Context) -> Response {
 fn list(request: &Request, cx: &mut Context) -> Result<Response, Status> {
     let limit = match request.query("limit") {
         None => LIST_DEFAULT,
-        Some(text) => text.parse::<usize>().ok().filter(|limit| *limit > 0).map(|limit| limit.min(LIST_MAX)).ok_or_else(|| {
-            Status::new(400).detail(format!("limit={text:?}: limit is 1 to {LIST_MAX}"))
-        })?,
+        Some(text) => text
+            .parse::<usize>()
+            .ok()
+            .filter(|limit| *limit > 0)
+            .map(|limit| limit.min(LIST_MAX))
+            .ok_or_else(|| Status::new(400).detail(format!("limit={text:?}: limit is 1 to {LIST_MAX}")))?,
     };
     let (prefix, after) = (request.query("prefix").unwrap_or_default(), request.query("after").unwrap_or_default());
     let mut channels = cx.list_channels(&prefix, &after, limit + 1);
@@ -78,10 +81,13 @@ fn list(request: &Request, cx: &mut Context) -> Result<Response, Status> {
 fn push_channel(out: &mut Vec<u8>, channel: &ChannelInfo) {
     out.extend_from_slice(br#"{"channel":"#);
     push_string(out, &channel.name);
-    let by_transport = |transport: &Transport| format!(r#""{}":{}"#, transport.name(), channel.subscribers[*transport as usize]);
+    let by_transport =
+        |transport: &Transport| format!(r#""{}":{}"#, transport.name(), channel.subscribers[*transport as usize]);
     let subscribers = Transport::ALL.iter().map(by_transport).collect::<Vec<_>>().join(",");
     let ChannelInfo { messages, bytes, oldest, newest, .. } = channel;
-    let rest = format!(r#","subscribers":{{{subscribers}}},"messages":{messages},"bytes":{bytes},"oldest":"{oldest}","newest":"{newest}"}}"#);
+    let rest = format!(
+        r#","subscribers":{{{subscribers}}},"messages":{messages},"bytes":{bytes},"oldest":"{oldest}","newest":"{newest}"}}"#
+    );
     out.extend_from_slice(rest.as_bytes());
 }
 

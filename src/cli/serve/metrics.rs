@@ -6,7 +6,9 @@ use redpoll::{Context, Metrics, Request, Response, Transport};
 
 pub(super) fn metrics(_: &Request, cx: &mut Context) -> Response {
     let text = render(&cx.metrics());
-    Response::new(200).content("text/plain; version=0.0.4; charset=utf-8", text.into_bytes()).field("Cache-Control", "no-store")
+    Response::new(200)
+        .content("text/plain; version=0.0.4; charset=utf-8", text.into_bytes())
+        .field("Cache-Control", "no-store")
 }
 
 fn render(metrics: &Metrics) -> String {
@@ -14,7 +16,11 @@ fn render(metrics: &Metrics) -> String {
     let counters = [
         ("connections_accepted_total", "Connections accepted.", metrics.accepted),
         ("connections_refused_total", "Connections refused because there were too many.", metrics.refused),
-        ("connections_dropped_total", "Connections dropped because the peer was silent or took nothing.", metrics.dropped),
+        (
+            "connections_dropped_total",
+            "Connections dropped because the peer was silent or took nothing.",
+            metrics.dropped,
+        ),
         ("requests_total", "HTTP requests.", metrics.requests),
         ("request_refusals_total", "HTTP answers with status 400 and above.", metrics.refusals),
         ("websocket_messages_total", "Messages received from WebSocket clients.", metrics.messages),
@@ -39,14 +45,18 @@ fn render(metrics: &Metrics) -> String {
     for (name, help, value) in gauges {
         push(&mut text, name, help, "gauge", value as u64);
     }
-    text.push_str("# HELP redpoll_subscribers Connections that subscribe, by transport.\n# TYPE redpoll_subscribers gauge\n");
+    text.push_str(
+        "# HELP redpoll_subscribers Connections that subscribe, by transport.\n# TYPE redpoll_subscribers gauge\n",
+    );
     for transport in Transport::ALL {
         let value = metrics.transports[transport as usize];
-        writeln!(text, "redpoll_subscribers{{transport=\"{}\"}} {value}", transport.name()).expect("a string takes everything");
+        writeln!(text, "redpoll_subscribers{{transport=\"{}\"}} {value}", transport.name())
+            .expect("a string takes everything");
     }
     text
 }
 
 fn push(text: &mut String, name: &str, help: &str, kind: &str, value: u64) {
-    writeln!(text, "# HELP redpoll_{name} {help}\n# TYPE redpoll_{name} {kind}\nredpoll_{name} {value}").expect("a string takes everything");
+    writeln!(text, "# HELP redpoll_{name} {help}\n# TYPE redpoll_{name} {kind}\nredpoll_{name} {value}")
+        .expect("a string takes everything");
 }

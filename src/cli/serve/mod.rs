@@ -9,24 +9,30 @@ use std::net::ToSocketAddrs;
 
 use redpoll::{Context, Message, Request, Response, Server, Status};
 
+use super::Error;
 use super::args::Serve;
 
 /// Serves until a signal ends it.
 ///
 /// # Errors
 /// A sentence for the terminal: an address that cannot be had, or one that is open to others without `--open`.
-pub(crate) fn serve(options: Serve) -> Result<(), String> {
+pub(crate) fn serve(options: Serve) -> Result<(), Error> {
     simple_logger::SimpleLogger::new().with_level(options.log).init().map_err(|error| error.to_string())?;
     let everywhere_local = options.listen.iter().all(|address| is_local(address));
     if !options.open && !everywhere_local {
-        return Err("refusing to listen where others can reach it without --open, which lets anyone publish and subscribe".into());
+        let refusal =
+            "refusing to listen where others can reach it without --open, which lets anyone publish and subscribe";
+        return Err(Error::Usage(refusal.to_owned()));
     }
     let html = options.html.clone();
-    let mut server = channels::routes(pages::routes(tutorial::routes(Server::new(), html.clone(), options.config.history.age_ms), html))
-        .get("/healthz", |_, _| Response::text("ok\n").field("Cache-Control", "no-store"))
-        .get("/metrics", metrics::metrics)
-        .config(options.config)
-        .end_on_signals();
+    let mut server = channels::routes(pages::routes(
+        tutorial::routes(Server::new(), html.clone(), options.config.history.age_ms),
+        html,
+    ))
+    .get("/healthz", |_, _| Response::text("ok\n").field("Cache-Control", "no-store"))
+    .get("/metrics", metrics::metrics)
+    .config(options.config)
+    .end_on_signals();
     if options.echo {
         server = server.route("/echo", |_| echo);
     }
@@ -38,7 +44,7 @@ pub(crate) fn serve(options: Serve) -> Result<(), String> {
         println!("Redpoll listens on {bound}");
     }
     println!("{}", who_may(options.open));
-    server.serve().map_err(|error| format!("cannot serve: {error}"))
+    Ok(server.serve().map_err(|error| format!("cannot serve: {error}"))?)
 }
 
 /// Sends back what it gets.
@@ -47,14 +53,17 @@ fn echo(message: Message, cx: &mut Context) {
 }
 
 fn is_local(address: &str) -> bool {
-    address.starts_with("unix:") || address.to_socket_addrs().is_ok_and(|mut found| found.all(|found| found.ip().is_loopback()))
+    address.starts_with("unix:")
+        || address.to_socket_addrs().is_ok_and(|mut found| found.all(|found| found.ip().is_loopback()))
 }
 
 /// What is open to whom, in a sentence.
 fn who_may(open: bool) -> &'static str {
     match open {
         true => "Open: anyone who can reach it may publish and subscribe.",
-        false => "Open to this machine alone: anyone on it may publish and subscribe, requests that come through a proxy may not.",
+        false => {
+            "Open to this machine alone: anyone on it may publish and subscribe, requests that come through a proxy may not."
+        }
     }
 }
 

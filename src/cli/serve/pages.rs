@@ -74,7 +74,9 @@ fn read(folder: &Path, path: &str) -> Result<Vec<u8>, Status> {
         return Err(nothing());
     }
     if metadata.len() > FILE_BYTES_MAX {
-        return Err(Status::new(500).detail(format!("the file is larger than {FILE_BYTES_MAX} bytes: serve it from elsewhere")));
+        return Err(
+            Status::new(500).detail(format!("the file is larger than {FILE_BYTES_MAX} bytes: serve it from elsewhere"))
+        );
     }
     std::fs::read(&path).map_err(|error| Status::new(500).detail(format!("the file cannot be read: {error}")))
 }

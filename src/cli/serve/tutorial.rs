@@ -1,7 +1,7 @@
 //! The tutorial chat: `/home/`, `/send_msg/`, `/get_msg/`.
 //!
-//! The classic tutorial gives each browser a queue on the server. Here each has a place in the room, which is a position in
-//! the channel's log: the same thing without the copies.
+//! The classic tutorial gives each browser a queue on the server. Here each has a place in the room, which is a
+//! position in the channel's log: the same thing without the copies.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,7 +9,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use redpoll::wire::envelope::push_string;
-use redpoll::{ConnectionId, Consumer, Context, Message, Method, Polled, Position, Reason, Request, Response, Server, Since, Status};
+use redpoll::{
+    ConnectionId, Consumer, Context, Message, Method, Polled, Position, Reason, Request, Response, Server, Since,
+    Status,
+};
 
 use super::pages;
 
@@ -117,7 +120,8 @@ fn render(polled: &Polled) -> Response {
         Some(publication) => Some(String::from_utf8_lossy(publication.data()).into_owned()),
         None => None,
     };
-    let mut json = if text.is_some() { br#"{"status":true,"msg":"#.to_vec() } else { br#"{"status":false,"msg":"#.to_vec() };
+    let mut json =
+        if text.is_some() { br#"{"status":true,"msg":"#.to_vec() } else { br#"{"status":false,"msg":"#.to_vec() };
     push_string(&mut json, text.as_deref().unwrap_or(""));
     json.push(b'}');
     Response::new(200).content("application/json", json).field("Cache-Control", "no-store")
