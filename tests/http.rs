@@ -99,7 +99,7 @@ fn talk<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> (String, bool) {
             continue;
         }
         pipe.0.borrow_mut().to_server.push_back(piece.to_vec());
-        let readable = Readiness { readable: true, writable: false };
+        let readable = Readiness { readable: true, ..Readiness::default() };
         engine.ready(id, readable, NOW);
         engine.turn(NOW);
     }
@@ -371,7 +371,7 @@ fn what_breaks_the_protocol_gets_its_close_code_and_nobody_else_is_harmed() {
         let (id, neighbour) = (accept(&mut engine, &pipe), accept(&mut engine, &other));
         let send = |engine: &mut Engine<Pipe>, pipe: &Pipe, id: ConnectionId, bytes: &[u8]| {
             pipe.0.borrow_mut().to_server.push_back(bytes.to_vec());
-            engine.ready(id, Readiness { readable: true, writable: false }, NOW);
+            engine.ready(id, Readiness { readable: true, ..Readiness::default() }, NOW);
             engine.turn(NOW);
         };
         send(&mut engine, &pipe, id, handshake);

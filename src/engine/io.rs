@@ -97,7 +97,8 @@ fn read_once<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, world: &mut World,
     }
     settle(id, slot, world);
     let held = hold(id, slot, world);
-    held || received < buffer.len()
+    // A short read has drained the stream, but for the end that was told with its last bytes.
+    held || received == 0 || (received < buffer.len() && !slot.ended)
 }
 
 /// Stops reading a connection that publishes faster than its channel is delivered.

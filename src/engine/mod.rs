@@ -27,6 +27,7 @@ use crate::wire::status::Status;
 /// A read that fills less than its buffer means that nothing more has arrived, a write that takes less than it was
 /// given that the stream is full. Either is followed by a call of [`Engine::ready`] when that has changed, as
 /// edge-triggered polling does it, so the engine never asks twice.
+/// Only the end is looked for: an edge that tells of bytes and the end at once is not followed by another.
 pub trait Stream: std::io::Read + std::io::Write {
     /// Ends the writing side: the peer reads everything, then the end.
     fn shutdown(&mut self) -> std::io::Result<()>;
@@ -39,6 +40,8 @@ pub struct Readiness {
     pub readable: bool,
     /// Bytes can be written, or an error would be met.
     pub writable: bool,
+    /// The peer has ended its side, or the stream is broken. Said once, as it happens: with the last bytes, it may be.
+    pub ended: bool,
 }
 
 /// Randomness from the operating system, which the engine cannot ask.
@@ -67,6 +70,8 @@ pub struct Engine<S: Stream> {
 /// One connection with its stream.
 struct Slot<S> {
     stream: S,
+    /// The peer has ended its side: the stream is read up to its end, since nothing will call for that again.
+    ended: bool,
     connection: Connection,
 }
 
@@ -116,7 +121,7 @@ impl<S: Stream> Engine<S> {
             self.world.counters.refused += 1;
             return Err(stream);
         }
-        let id = ConnectionId(self.slots.insert(Slot { stream, connection: Connection::new() }));
+        let id = ConnectionId(self.slots.insert(Slot { stream, ended: false, connection: Connection::new() }));
         self.world.connections += 1;
         self.world.client_bytes += SLOT_BYTES;
         self.world.counters.accepted += 1;
@@ -137,7 +142,10 @@ impl<S: Stream> Engine<S> {
         if readiness.writable {
             self.flush(id);
         }
-        if readiness.readable {
+        if readiness.readable || readiness.ended {
+            if let Some(slot) = self.slots.get_mut(id.0) {
+                slot.ended |= readiness.ended;
+            }
             self.read(id);
         }
     }

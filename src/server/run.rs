@@ -99,8 +99,9 @@ impl Loop {
                     Token(token) if token >= LISTENERS => self.accept(token - LISTENERS, now),
                     Token(token) => {
                         let readiness = Readiness {
-                            readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+                            readable: event.is_readable(),
                             writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+                            ended: event.is_read_closed() || event.is_error(),
                         };
                         self.engine.ready(ConnectionId(token as u32), readiness, now);
                     }
