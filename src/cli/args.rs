@@ -1,14 +1,24 @@
-//! The flags and environment variables of `serve`, and the choice of subcommand.
+//! Reads the command line and the environment: which command, with which options.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use lexopt::{Arg, Parser, ValueExt};
-use redpoll::Config;
+use lexopt::{Arg, Parser};
+use redpoll::wire::form::check_event_name;
+use redpoll::{Config, Since};
+
+use super::flags::{Draft, Flag, find, flags};
+use super::publish::Publish;
+use super::subscribe::{Subscribe, Transport};
+use super::url::Url;
+use super::values::number;
+use super::{Error, help};
 
 /// What the command line asks for.
 pub(crate) enum Command {
     Serve(Box<Serve>),
+    Publish(Box<Publish>),
+    Subscribe(Box<Subscribe>),
     /// `--help` or `--version`.
     Print(String),
 }
@@ -23,23 +33,246 @@ pub(crate) struct Serve {
     pub(crate) log: log::LevelFilter,
 }
 
-pub(crate) fn parse(arguments: impl Iterator<Item = OsString>, _env: impl Fn(&str) -> Option<String>) -> Result<Command, String> {
-    let mut serve = Serve { listen: Vec::new(), open: false, html: None, config: Config::default(), echo: false, log: log::LevelFilter::Info };
-    let mut parser = Parser::from_args(arguments);
-    while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
+impl Default for Serve {
+    fn default() -> Serve {
+        let (listen, config) = (Vec::new(), Config::default());
+        Serve { listen, open: false, html: None, config, echo: false, log: log::LevelFilter::Info }
+    }
+}
+
+/// Reads the arguments behind the program's name. `env` looks an environment variable up.
+pub(crate) fn parse(
+    arguments: impl Iterator<Item = OsString>,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Result<Command, Error> {
+    let mut arguments = arguments.peekable();
+    let is_command = arguments.peek().is_some_and(|first| !first.as_encoded_bytes().starts_with(b"-"));
+    let command = if is_command { arguments.next() } else { None };
+    let command = command.unwrap_or_else(|| "serve".into());
+    let parser = Parser::from_args(arguments);
+    match command.to_str() {
+        Some("serve") => serve(parser, env),
+        Some("pub") => publish(parser),
+        Some("sub") => subscribe(parser),
+        _ => Err(Error::Usage(format!("unknown command {command:?}: there are serve, pub and sub"))),
+    }
+}
+
+fn serve(mut parser: Parser, env: impl Fn(&str) -> Option<OsString>) -> Result<Command, Error> {
+    let mut draft = Draft::new(Serve::default());
+    let mut given: Vec<&str> = Vec::new();
+    while let Some(arg) = parser.next().map_err(unexpected)? {
+        let name = match arg {
+            Arg::Long("help") | Arg::Short('h') => return Ok(Command::Print(help::serve())),
+            Arg::Long("version") | Arg::Short('V') => return Ok(Command::Print(version())),
+            Arg::Long(name) => name.to_owned(),
+            other => return Err(unknown(&other, &flags().map(|flag| flag.name).collect::<Vec<_>>())),
+        };
+        let Some(flag) = find(&name) else {
+            return Err(unknown(&Arg::Long(&name), &flags().map(|flag| flag.name).collect::<Vec<_>>()));
+        };
+        let value = value_of(&mut parser, flag.name, flag.value)?;
+        set(&mut draft, flag, &format!("--{name}"), &value)?;
+        given.push(flag.name);
+    }
+    for flag in flags().filter(|flag| !given.contains(&flag.name)) {
+        set_from_environment(&mut draft, flag, &env)?;
+    }
+    Ok(Command::Serve(Box::new(draft.finish())))
+}
+
+fn publish(mut parser: Parser) -> Result<Command, Error> {
+    let (mut url, mut message, mut event, mut binary) = (None, None, None, false);
+    while let Some(arg) = parser.next().map_err(unexpected)? {
         match arg {
-            Arg::Value(v) if v == "serve" => {}
-            Arg::Long("version") => return Ok(Command::Print("redpoll 0.1.0\n".into())),
-            Arg::Long("listen") => serve.listen.push(parser.value().and_then(|v| v.string()).map_err(|e| e.to_string())?),
-            Arg::Long("open") => serve.open = true,
-            Arg::Long("echo") => serve.echo = true,
-            Arg::Long("html") => serve.html = Some(parser.value().map_err(|e| e.to_string())?.into()),
-            Arg::Long("log") => serve.log = parser.value().and_then(|v| v.parse()).map_err(|e| e.to_string())?,
-            other => return Err(other.unexpected().to_string()),
+            Arg::Long("help") | Arg::Short('h') => return Ok(Command::Print(help::PUBLISH.to_owned())),
+            Arg::Long("event") => {
+                let name = value_of(&mut parser, "event", "NAME")?;
+                check_event_name(&name).map_err(|status| bad_value("--event", &name, status.explanation()))?;
+                event = Some(name);
+            }
+            Arg::Long("binary") => {
+                value_of(&mut parser, "binary", "")?;
+                binary = true;
+            }
+            Arg::Value(value) if url.is_none() => url = Some(parse_url(value)?),
+            // On Unix these are the bytes as the shell gave them.
+            Arg::Value(value) if message.is_none() => message = Some(value.into_encoded_bytes()),
+            other => return Err(unknown(&other, &["event", "binary", "help"])),
         }
     }
-    if serve.listen.is_empty() {
-        serve.listen.push("127.0.0.1:8080".into());
+    let url = url.ok_or_else(|| Error::Usage("pub needs a URL: redpoll pub URL [MESSAGE]".to_owned()))?;
+    Ok(Command::Publish(Box::new(Publish { url, message, event, binary })))
+}
+
+fn subscribe(mut parser: Parser) -> Result<Command, Error> {
+    let (mut url, mut transport, mut since, mut json, mut count) = (None, Transport::Auto, None, false, None);
+    while let Some(arg) = parser.next().map_err(unexpected)? {
+        match arg {
+            Arg::Long("help") | Arg::Short('h') => return Ok(Command::Print(help::SUBSCRIBE.to_owned())),
+            Arg::Long("transport") => transport = parse_transport(&value_of(&mut parser, "transport", "T")?)?,
+            Arg::Long("since") => since = Some(value_of(&mut parser, "since", "WHERE")?),
+            Arg::Long("json") => {
+                value_of(&mut parser, "json", "")?;
+                json = true;
+            }
+            Arg::Long("count") => {
+                let text = value_of(&mut parser, "count", "N")?;
+                count = Some(number(&text, 1..=u64::MAX).map_err(|accepted| bad_value("--count", &text, &accepted))?);
+            }
+            Arg::Value(value) if url.is_none() => url = Some(parse_url(value)?),
+            other => return Err(unknown(&other, &["transport", "since", "json", "count", "help"])),
+        }
     }
-    Ok(Command::Serve(Box::new(serve)))
+    let url: Url = url.ok_or_else(|| Error::Usage("sub needs a URL: redpoll sub URL [OPTIONS]".to_owned()))?;
+    let since = since.unwrap_or_else(|| "latest".to_owned());
+    Since::parse_vector(&since, url.channels.len())
+        .map_err(|status| bad_value("--since", &since, status.explanation()))?;
+    Ok(Command::Subscribe(Box::new(Subscribe { url, transport, since, json, count })))
+}
+
+fn parse_url(value: OsString) -> Result<Url, Error> {
+    let value = text("URL", value)?;
+    Url::parse(&value).map_err(|accepted| bad_value("URL", &value, &accepted))
+}
+
+fn parse_transport(text: &str) -> Result<Transport, Error> {
+    let known = Transport::NAMES.iter().find(|(name, _)| *name == text);
+    let accepted = "accepted is auto, ws, sse, long-poll or poll";
+    known.map(|(_, transport)| *transport).ok_or_else(|| bad_value("--transport", text, accepted))
+}
+
+/// An empty variable counts as none: that is how container files unset one.
+fn set_from_environment(draft: &mut Draft, flag: &Flag, env: impl Fn(&str) -> Option<OsString>) -> Result<(), Error> {
+    let variable = flag.variable();
+    let Some(value) = env(&variable).filter(|value| !value.is_empty()) else { return Ok(()) };
+    let value = text(&variable, value)?;
+    match flag.repeats {
+        true => value.split(',').try_for_each(|part| set(draft, flag, &variable, part.trim())),
+        false => set(draft, flag, &variable, &value),
+    }
+}
+
+fn set(draft: &mut Draft, flag: &Flag, source: &str, value: &str) -> Result<(), Error> {
+    (flag.set)(draft, value).map_err(|accepted| bad_value(source, value, &accepted))
+}
+
+/// The value that follows a flag; `on` for one that takes none.
+fn value_of(parser: &mut Parser, name: &str, kind: &str) -> Result<String, Error> {
+    if kind.is_empty() {
+        return match parser.optional_value() {
+            Some(value) => Err(bad_value(&format!("--{name}"), &value.to_string_lossy(), "it takes no value")),
+            None => Ok("on".to_owned()),
+        };
+    }
+    match parser.value() {
+        Ok(value) => text(&format!("--{name}"), value),
+        Err(_) => Err(Error::Usage(format!("--{name} needs a value: --{name} {kind}"))),
+    }
+}
+
+fn text(source: &str, value: OsString) -> Result<String, Error> {
+    value.into_string().map_err(|value| bad_value(source, &value.to_string_lossy(), "accepted is UTF-8"))
+}
+
+/// The value is shown with its line ends escaped, so that the error is one line whatever it holds.
+fn bad_value(source: &str, value: &str, accepted: &str) -> Error {
+    Error::Usage(format!("{source} {value:?}: {accepted}"))
+}
+
+/// A flag that does not exist, with the one that may have been meant, or an argument where none belongs.
+fn unknown(arg: &Arg, known: &[&str]) -> Error {
+    let name = match arg {
+        Arg::Long(name) => *name,
+        Arg::Short(letter) => {
+            return Error::Usage(format!("unknown flag {:?}: --help lists all", format!("-{letter}")));
+        }
+        Arg::Value(value) => {
+            return Error::Usage(format!("unexpected argument {value:?}: --help says what is accepted"));
+        }
+    };
+    let nearest = known.iter().map(|known| (distance(known, name), *known)).min();
+    Error::Usage(match nearest.filter(|(distance, _)| *distance <= 2) {
+        Some((_, nearest)) => format!("unknown flag {:?}: is --{nearest} meant? --help lists all", format!("--{name}")),
+        None => format!("unknown flag {:?}: --help lists all", format!("--{name}")),
+    })
+}
+
+fn unexpected(error: lexopt::Error) -> Error {
+    Error::Usage(error.to_string().replace(['\n', '\r'], " "))
+}
+
+/// How many letters to put in, take out or change (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (index, a) in from.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
+        for (column, b) in to.chars().enumerate() {
+            let changed = diagonal + usize::from(a != b);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.chars().count()]
+}
+
+fn version() -> String {
+    format!("redpoll {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use redpoll::History;
+
+    use super::*;
+
+    fn options(line: &str, env: &[(&str, &str)]) -> Result<Serve, Error> {
+        let lookup = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
+        match parse(line.split_whitespace().map(OsString::from), lookup)? {
+            Command::Serve(serve) => Ok(*serve),
+            _ => panic!("{line} is no serve"),
+        }
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_environment() {
+        let env =
+            [("REDPOLL_PING", "7s"), ("REDPOLL_LISTEN", "a:1, b:2"), ("REDPOLL_OPEN", "1"), ("REDPOLL_DRAIN", "")];
+        let serve = options("", &env).ok().unwrap();
+        assert_eq!((serve.listen, serve.config.ping_interval_ms), (vec!["a:1".into(), "b:2".into()], 7_000));
+        assert!(serve.open && serve.config.drain_ms == 5_000);
+        let serve = options("serve --ping 9s --listen c:3", &env).ok().unwrap();
+        assert_eq!((serve.listen, serve.config.ping_interval_ms), (vec!["c:3".into()], 9_000));
+        assert_eq!(options("--ping=1s", &[]).ok().unwrap().listen, ["127.0.0.1:8080"]);
+    }
+
+    #[test]
+    fn a_prefix_takes_what_it_does_not_say_from_all() {
+        let history = |line: &str| {
+            let config = options(line, &[]).ok().unwrap().config;
+            (config.history_of("chat-1"), config.history_of("x"))
+        };
+        let (of_chat, of_all) = (
+            History { entries: 5, bytes: 2_048, age_ms: 60_000 },
+            History { entries: 7, bytes: 2_048, age_ms: 60_000 },
+        );
+        let flags = ["--history chat*=5", "--history 7", "--history-bytes 2K", "--history-age 1m"];
+        assert_eq!(history(&flags.join(" ")), (of_chat, of_all));
+        let backwards: Vec<&str> = flags.into_iter().rev().collect();
+        assert_eq!(history(&backwards.join(" ")), (of_chat, of_all));
+        let of_chat = History { age_ms: 1_000, ..of_chat };
+        assert_eq!(history(&format!("{} --history-age chat*=1s", flags.join(" "))), (of_chat, of_all));
+    }
+
+    #[test]
+    fn a_slip_is_told_what_may_have_been_meant() {
+        let told = |line| options(line, &[]).err().map(|error| format!("{error:?}")).unwrap();
+        assert!(told("--max-mesage 5").contains("--max-message meant"));
+        assert!(!told("--zzz").contains("meant"));
+        assert_eq!(
+            (distance("ping", "ping"), distance("ping", "pong"), distance("", "ab"), distance("ab", "b")),
+            (0, 1, 2, 1)
+        );
+    }
 }

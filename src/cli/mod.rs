@@ -1,33 +1,63 @@
 //! The command line: which subcommand, and how it ends.
 
 mod args;
+mod flags;
+mod help;
+mod http;
+mod publish;
+mod retry;
 mod serve;
+mod subscribe;
+mod url;
+mod values;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use args::Command;
 
-/// Runs what the command line says. 0 is success, 1 a failure while running, 2 a wrong command line.
+/// How a command fails.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Error {
+    /// A wrong command line: exit status 2.
+    Usage(String),
+    /// What went wrong while running: exit status 1.
+    Failed(String),
+}
+
+impl From<String> for Error {
+    fn from(sentence: String) -> Error {
+        Error::Failed(sentence)
+    }
+}
+
+/// Runs what the command line says.
 pub(crate) fn main() -> ExitCode {
-    let command = match args::parse(std::env::args_os().skip(1), |name| std::env::var(name).ok()) {
-        Ok(command) => command,
-        Err(error) => {
-            eprintln!("redpoll: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    let result = match command {
+    let command = args::parse(std::env::args_os().skip(1), |name| std::env::var_os(name));
+    let result = command.and_then(|command| match command {
         Command::Serve(options) => serve::serve(*options),
+        Command::Publish(options) => publish::publish(&options),
+        Command::Subscribe(options) => subscribe::subscribe(*options),
         Command::Print(text) => {
-            print!("{text}");
+            // Whoever closes the pipe early has read enough.
+            let _ = std::io::stdout().write_all(text.as_bytes());
             Ok(())
         }
-    };
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("redpoll: {error}");
+        Err(Error::Usage(sentence)) => {
+            tell(&sentence);
+            ExitCode::from(2)
+        }
+        Err(Error::Failed(sentence)) => {
+            tell(&sentence);
             ExitCode::FAILURE
         }
     }
+}
+
+/// A line for the person at the terminal. If no one listens there, nothing is lost.
+fn tell(sentence: &str) {
+    let _ = writeln!(std::io::stderr(), "redpoll: {sentence}");
 }

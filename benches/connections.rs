@@ -1,0 +1,90 @@
+//! What an idle connection costs: opens many to the real binary, each subscribed to a channel, and reads the server's
+//! resident memory before and after.
+//!
+//! `cargo bench --bench connections [NUMBER]`, 10,000 if nothing is said. Linux only: memory is read from `/proc`.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+const WEBSOCKET: &str = "GET /channel/a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const EVENT_STREAM: &str = "GET /channel/a HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";
+const LONG_POLL: &str = "GET /channel/a?wait=120 HTTP/1.1\r\nHost: x\r\n\r\n";
+
+fn main() {
+    let number = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(10_000);
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+        .expect("the soft limit can be raised to the hard one");
+    println!(
+        "{:<14} {:>11} {:>12} {:>12} {:>16} {:>9}",
+        "transport", "connections", "KiB at start", "KiB with all", "bytes/connection", "seconds"
+    );
+    for (name, request, answers) in
+        [("WebSocket", WEBSOCKET, true), ("event stream", EVENT_STREAM, true), ("long poll", LONG_POLL, false)]
+    {
+        measure(name, request, answers, number);
+    }
+}
+
+/// Opens `number` connections with one request each, and prints what they cost the server.
+fn measure(name: &str, request: &str, answers: bool, number: usize) {
+    let (mut server, address) = start();
+    // One connection first, so that what is made once for all is not counted as a connection's.
+    let first = open(&address, request, answers);
+    let before = resident_kib(&server);
+    let begun = Instant::now();
+    let connections: Vec<TcpStream> = (0..number).map(|_| open(&address, request, answers)).collect();
+    if !answers {
+        // A poll that waits says nothing: what is asked after it is answered after it was read.
+        assert!(String::from_utf8_lossy(&ask(&address, "/healthz")).contains("ok"));
+    }
+    let after = resident_kib(&server);
+    let each = (after - before) as f64 * 1024.0 / number as f64;
+    println!("{name:<14} {number:>11} {before:>12} {after:>12} {each:>16.1} {:>9.2}", begun.elapsed().as_secs_f64());
+    drop((first, connections));
+    server.kill().expect("the server can be ended");
+    server.wait().expect("the server has ended");
+}
+
+fn start() -> (Child, String) {
+    let mut server = Command::new(env!("CARGO_BIN_EXE_redpoll"))
+        .args(["--listen", "127.0.0.1:0", "--log", "error"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the server starts");
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("the address");
+    let address = line.trim().rsplit('/').next().expect("an address").to_owned();
+    (server, address)
+}
+
+fn open(address: &str, request: &str, answers: bool) -> TcpStream {
+    let mut stream = TcpStream::connect(address).expect("the server accepts");
+    stream.write_all(request.as_bytes()).expect("the request is taken");
+    if answers {
+        let begun = stream.read(&mut [0; 1024]).expect("an answer");
+        assert!(begun > 0, "the server keeps the connection");
+    }
+    stream
+}
+
+fn ask(address: &str, path: &str) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).expect("the server accepts");
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+        .expect("written");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the answer is whole");
+    answer
+}
+
+fn resident_kib(server: &Child) -> u64 {
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", server.id())).expect("Linux says what a process holds");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("resident memory");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number of KiB")
+}

@@ -1,0 +1,316 @@
+//! The flags of `serve`: one table for the command line, the environment and the help.
+
+use redpoll::History;
+use redpoll::wire::form::check_channel_name;
+use redpoll::wire::origin::check_origin_flag;
+
+use super::args::Serve;
+use super::values::{TIME_MS_MAX, number, size, time};
+
+/// One flag. Its environment variable is its name in capitals, behind `REDPOLL_`.
+pub(super) struct Flag {
+    /// Without the dashes.
+    pub(super) name: &'static str,
+    /// What stands for its value in the help; empty where it takes none.
+    pub(super) value: &'static str,
+    /// May be given several times; in the environment the values are joined by commas.
+    pub(super) repeats: bool,
+    /// For people, with the default.
+    pub(super) help: &'static str,
+    /// Takes a value over, or says what is accepted.
+    pub(super) set: Set,
+}
+
+type Set = fn(&mut Draft, &str) -> Result<(), String>;
+
+impl Flag {
+    /// `REDPOLL_MAX_MESSAGE` for `max-message`.
+    pub(super) fn variable(&self) -> String {
+        format!("REDPOLL_{}", self.name.replace('-', "_").to_ascii_uppercase())
+    }
+}
+
+/// What the flags have said so far.
+pub(super) struct Draft {
+    pub(super) serve: Serve,
+    /// The histories of prefixes, each as far as it is given.
+    prefixes: Vec<(String, PartialHistory)>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct PartialHistory {
+    entries: Option<u32>,
+    bytes: Option<usize>,
+    age_ms: Option<u64>,
+}
+
+impl Draft {
+    pub(super) fn new(serve: Serve) -> Draft {
+        Draft { serve, prefixes: Vec::new() }
+    }
+
+    /// Only now all flags are known, and so what a prefix takes from the histories of the others.
+    pub(super) fn finish(mut self) -> Serve {
+        let global = self.serve.config.history;
+        let complete = |(prefix, partial): (String, PartialHistory)| {
+            let entries = partial.entries.unwrap_or(global.entries);
+            let (bytes, age_ms) = (partial.bytes.unwrap_or(global.bytes), partial.age_ms.unwrap_or(global.age_ms));
+            (prefix, History { entries, bytes, age_ms })
+        };
+        self.serve.config.history_prefixes = self.prefixes.into_iter().map(complete).collect();
+        if self.serve.listen.is_empty() {
+            self.serve.listen.push("127.0.0.1:8080".to_owned());
+        }
+        self.serve
+    }
+
+    /// Takes `VALUE` for all channels, or `PREFIX*=VALUE` for some.
+    fn set_history(
+        &mut self,
+        text: &str,
+        set: impl Fn(&mut PartialHistory, &str) -> Result<(), String>,
+    ) -> Result<(), String> {
+        if let Some((prefix, value)) = text.split_once("*=") {
+            if !prefix.is_empty() {
+                check_channel_name(prefix).map_err(|status| status.explanation().to_owned())?;
+            }
+            let index = self.prefixes.iter().position(|(known, _)| known == prefix).unwrap_or_else(|| {
+                self.prefixes.push((prefix.to_owned(), PartialHistory::default()));
+                self.prefixes.len() - 1
+            });
+            return set(&mut self.prefixes[index].1, value);
+        }
+        let mut given = PartialHistory::default();
+        set(&mut given, text)
+            .map_err(|accepted| format!("{accepted}, and PREFIX*= before it for some channels alone"))?;
+        let global = &mut self.serve.config.history;
+        global.entries = given.entries.unwrap_or(global.entries);
+        global.bytes = given.bytes.unwrap_or(global.bytes);
+        global.age_ms = given.age_ms.unwrap_or(global.age_ms);
+        Ok(())
+    }
+}
+
+/// Looks a flag up, by its name without dashes.
+pub(super) fn find(name: &str) -> Option<&'static Flag> {
+    flags().find(|flag| flag.name == name)
+}
+
+/// All flags, in the order of the help.
+pub(super) fn flags() -> impl Iterator<Item = &'static Flag> {
+    GROUPS.iter().flat_map(|(_, flags)| flags.iter())
+}
+
+/// The flags in the groups of the help.
+pub(super) const GROUPS: [(&str, &[Flag]); 4] =
+    [("Where and for whom", WHERE), ("What channels keep", KEEP), ("Limits", LIMITS), ("Times", TIMES)];
+
+const WHERE: &[Flag] = &[
+    Flag {
+        name: "listen",
+        value: "ADDR",
+        repeats: true,
+        help: "HOST:PORT or unix:PATH [127.0.0.1:8080]",
+        set: set_listen,
+    },
+    Flag {
+        name: "open",
+        value: "",
+        repeats: false,
+        help: "anyone may publish and subscribe",
+        set: |draft, text| {
+            draft.serve.open = switch(text)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "origin",
+        value: "ORIGIN",
+        repeats: true,
+        help: "other sites that may; * is any [same origin]",
+        set: |draft, text| {
+            draft.serve.config.origins.push(check_origin_flag(text)?);
+            Ok(())
+        },
+    },
+    Flag { name: "html", value: "DIR", repeats: false, help: "serve files from DIR [built-in pages]", set: set_html },
+    Flag {
+        name: "echo",
+        value: "",
+        repeats: false,
+        help: "add /echo, a WebSocket that sends back",
+        set: |draft, text| {
+            draft.serve.echo = switch(text)?;
+            Ok(())
+        },
+    },
+    Flag { name: "log", value: "LEVEL", repeats: false, help: "error, warn, info, debug, trace [info]", set: set_log },
+];
+
+const KEEP: &[Flag] = &[
+    Flag {
+        name: "history",
+        value: "[PREFIX*=]N",
+        repeats: true,
+        help: "messages [100]",
+        set: |draft, text| {
+            draft.set_history(text, |history, text| {
+                history.entries = Some(number(text, 0..=u64::from(u32::MAX))? as u32);
+                Ok(())
+            })
+        },
+    },
+    Flag {
+        name: "history-bytes",
+        value: "[PREFIX*=]SIZE",
+        repeats: true,
+        help: "bytes of payload [64K]",
+        set: |draft, text| {
+            draft.set_history(text, |history, text| {
+                history.bytes = Some(size(text, 1..=SIZE_MAX)?);
+                Ok(())
+            })
+        },
+    },
+    Flag {
+        name: "history-age",
+        value: "[PREFIX*=]TIME",
+        repeats: true,
+        help: "age of a message [1h]",
+        set: |draft, text| {
+            draft.set_history(text, |history, text| {
+                history.age_ms = Some(time(text, 1..=TIME_MS_MAX)?);
+                Ok(())
+            })
+        },
+    },
+];
+
+const LIMITS: &[Flag] = &[
+    Flag {
+        name: "max-connections",
+        value: "N",
+        repeats: false,
+        help: "further ones get 503 [descriptor limit]",
+        set: |draft, text| {
+            draft.serve.config.connections_max = number(text, 1..=u64::from(u32::MAX))? as usize;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "max-channels",
+        value: "N",
+        repeats: false,
+        help: "further ones get 503 [65536]",
+        set: |draft, text| {
+            draft.serve.config.channels_max = number(text, 1..=u64::from(u32::MAX))? as usize;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "max-message",
+        value: "SIZE",
+        repeats: false,
+        help: "larger ones get 413 or close 1009 [64K]",
+        set: |draft, text| {
+            draft.serve.config.message_bytes_max = size(text, 1..=SIZE_MAX)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "max-head",
+        value: "SIZE",
+        repeats: false,
+        help: "longer request heads get 431 [8K]",
+        set: |draft, text| {
+            draft.serve.config.head_bytes_max = size(text, 256..=1 << 20)?;
+            Ok(())
+        },
+    },
+];
+
+const TIMES: &[Flag] = &[
+    Flag {
+        name: "ping",
+        value: "TIME",
+        repeats: false,
+        help: "signs of life to silent clients [25s]",
+        set: |draft, text| {
+            draft.serve.config.ping_interval_ms = time(text, 1..=TIME_MS_MAX)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "head-timeout",
+        value: "TIME",
+        repeats: false,
+        help: "for a request's head to arrive [10s]",
+        set: |draft, text| {
+            draft.serve.config.head_timeout_ms = time(text, 1..=TIME_MS_MAX)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "keep-alive",
+        value: "TIME",
+        repeats: false,
+        help: "for an idle HTTP connection [60s]",
+        set: |draft, text| {
+            draft.serve.config.keep_alive_ms = time(text, 1..=TIME_MS_MAX)?;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "drain",
+        value: "TIME",
+        repeats: false,
+        help: "for connections to end at SIGTERM [5s]",
+        set: |draft, text| {
+            draft.serve.config.drain_ms = time(text, 0..=TIME_MS_MAX)?;
+            Ok(())
+        },
+    },
+];
+
+/// What a flag without a value may be in the environment; on the command line it is `on`.
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" | "1" | "true" | "yes" => Ok(true),
+        "off" | "0" | "false" | "no" => Ok(false),
+        _ => Err("accepted is on or off".to_owned()),
+    }
+}
+
+/// Whether the host exists is known only when it is bound; whether this is an address can be said now.
+fn set_listen(draft: &mut Draft, text: &str) -> Result<(), String> {
+    let is_unix = text.strip_prefix("unix:").is_some_and(|path| !path.is_empty());
+    let is_tcp = text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && number(port, 0..=65_535).is_ok());
+    if !is_unix && (!is_tcp || text.starts_with("unix:")) {
+        return Err("accepted is HOST:PORT such as 127.0.0.1:8080 or [::]:80, or unix:PATH".to_owned());
+    }
+    draft.serve.listen.push(text.to_owned());
+    Ok(())
+}
+
+fn set_html(draft: &mut Draft, text: &str) -> Result<(), String> {
+    if !std::path::Path::new(text).is_dir() {
+        return Err("accepted is a folder that exists".to_owned());
+    }
+    draft.serve.html = Some(text.into());
+    Ok(())
+}
+
+fn set_log(draft: &mut Draft, text: &str) -> Result<(), String> {
+    draft.serve.log = match text {
+        "error" => log::LevelFilter::Error,
+        "warn" => log::LevelFilter::Warn,
+        "info" => log::LevelFilter::Info,
+        "debug" => log::LevelFilter::Debug,
+        "trace" => log::LevelFilter::Trace,
+        _ => return Err("accepted is error, warn, info, debug or trace".to_owned()),
+    };
+    Ok(())
+}
+
+/// Far above any use, and far below where sums of sizes would overflow.
+const SIZE_MAX: u64 = if usize::BITS == 64 { 1 << 40 } else { 1 << 30 };

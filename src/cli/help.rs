@@ -1,0 +1,71 @@
+//! What `--help` prints, in 80 columns.
+
+use super::flags::GROUPS;
+
+/// `redpoll --help` and `redpoll serve --help`.
+pub(super) fn serve() -> String {
+    let mut text = SERVE.to_owned();
+    for (group, flags) in GROUPS {
+        text.push_str(&format!("\n{group}:\n"));
+        for flag in flags {
+            let spelling = format!("--{} {}", flag.name, flag.value);
+            let repeats = if flag.repeats { " *" } else { "" };
+            text.push_str(&format!("  {spelling:<30} {}{repeats}\n", flag.help));
+        }
+    }
+    text.push_str(SERVE_END);
+    text
+}
+
+const SERVE: &str = "\
+Redpoll, a tiny push server: polling, event streams and WebSocket.
+
+Usage:
+  redpoll [serve] [OPTIONS]        run the server
+  redpoll pub URL [MESSAGE]        publish a message, or each line of the input
+  redpoll sub URL [OPTIONS]        print what a channel gets
+  redpoll COMMAND --help           the options of one command
+
+With nothing given, it serves http://127.0.0.1:8080.
+";
+
+const SERVE_END: &str = "
+  --help                         this
+  --version                      the version
+
+In brackets is the default; what has a * may be repeated. Each flag has an
+environment variable (REDPOLL_MAX_MESSAGE for --max-message; several values
+joined by commas); a flag wins. Sizes: 4096, 64K, 2M. Times: 500ms, 25s, 10m, 1h.
+";
+
+pub(super) const PUBLISH: &str = "\
+Publishes MESSAGE to a channel, or each line of the standard input.
+
+Usage:
+  redpoll pub [OPTIONS] URL [MESSAGE]
+
+URL is http://HOST[:PORT]/channel/NAME; several names are joined by commas.
+A MESSAGE that begins with a dash comes after a --.
+
+Options:
+  --event NAME    the name of the event
+  --binary        the message is bytes, not text in UTF-8
+  --help          this
+";
+
+pub(super) const SUBSCRIBE: &str = "\
+Prints what a channel gets, a line each. Goes on where it was when the
+connection is lost; what could not be had any more is told on standard error.
+
+Usage:
+  redpoll sub [OPTIONS] URL
+
+URL is http://HOST[:PORT]/channel/NAME; several names are joined by commas.
+
+Options:
+  --transport T   auto, ws, sse, long-poll or poll [auto: the first that works]
+  --since WHERE   latest, earliest, last or a position [latest]
+  --json          print the whole envelope: channel, id, event, data
+  --count N       end after N messages
+  --help          this
+";

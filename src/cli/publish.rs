@@ -1,0 +1,128 @@
+//! `redpoll pub`: publishes, once each, over one connection.
+
+use std::fmt::Write;
+use std::io::BufRead;
+use std::time::Duration;
+
+use super::Error;
+use super::http::{Answer, Connection, explain};
+use super::retry::{Backoff, nonce};
+use super::url::{Url, encode_parameter};
+
+/// What `redpoll pub` is to do.
+pub(crate) struct Publish {
+    pub(crate) url: Url,
+    /// `None` publishes the lines of standard input.
+    pub(crate) message: Option<Vec<u8>>,
+    pub(crate) event: Option<String>,
+    pub(crate) binary: bool,
+}
+
+/// Publishes, and says nothing unless it fails.
+///
+/// # Errors
+/// Why the server refuses a message, or cannot be reached. Nothing after that message is published.
+pub(crate) fn publish(options: &Publish) -> Result<(), Error> {
+    let mut publisher = Publisher { options, connection: None };
+    if let Some(message) = &options.message {
+        return publisher.publish(message);
+    }
+    let (mut input, mut line) = (std::io::stdin().lock(), Vec::new());
+    loop {
+        line.clear();
+        let count = input.read_until(b'\n', &mut line).map_err(|error| format!("cannot read the input: {error}"))?;
+        if count == 0 {
+            return Ok(());
+        }
+        publisher.publish(line.strip_suffix(b"\n").unwrap_or(&line))?;
+    }
+}
+
+struct Publisher<'a> {
+    options: &'a Publish,
+    /// Kept between messages.
+    connection: Option<Connection>,
+}
+
+/// Why an attempt failed.
+enum Failure {
+    /// There was no connection, or no answer on it.
+    Broken(String),
+    /// The server says that another attempt may succeed, and perhaps when.
+    Passing(String, Option<Duration>),
+    /// It would refuse every other attempt too.
+    Refused(String),
+}
+
+impl Publisher<'_> {
+    fn publish(&mut self, message: &[u8]) -> Result<(), Error> {
+        let request = self.request(message);
+        let mut backoff = Backoff::default();
+        for attempt in 1.. {
+            let is_reused = self.connection.is_some();
+            match self.attempt(&request) {
+                Ok(()) => return Ok(()),
+                // A connection that was idle may have been closed by right: nothing is wrong with the server.
+                Err(Failure::Broken(_)) if is_reused => {}
+                Err(Failure::Broken(why)) if attempt < ATTEMPTS => wait(&mut backoff, &why, None),
+                Err(Failure::Passing(why, asked)) if attempt < ATTEMPTS => wait(&mut backoff, &why, asked),
+                Err(Failure::Broken(why) | Failure::Passing(why, _) | Failure::Refused(why)) => {
+                    return Err(Error::Failed(why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One and the same for all attempts, key included: a message whose answer was lost is not published again.
+    fn request(&self, message: &[u8]) -> Vec<u8> {
+        let Publish { url, event, binary, .. } = self.options;
+        let query = event.as_ref().map_or(String::new(), |event| format!("?event={}", encode_parameter(event)));
+        let media_type = if *binary { "application/octet-stream" } else { "text/plain; charset=utf-8" };
+        let key = nonce().iter().fold(String::new(), |mut key, byte| {
+            let _ = write!(key, "{byte:02x}");
+            key
+        });
+        let head = format!(
+            "POST {}{query} HTTP/1.1\r\nHost: {}\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\nIdempotency-Key: {key}\r\n\r\n",
+            url.path,
+            url.authority,
+            message.len()
+        );
+        [head.as_bytes(), message].concat()
+    }
+
+    /// Sends the request and reads its answer. The connection is kept only where both went well.
+    fn attempt(&mut self, request: &[u8]) -> Result<(), Failure> {
+        let broken = |error: std::io::Error| Failure::Broken(explain(&error));
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(&self.options.url).map_err(broken)?,
+        };
+        // A server that refuses a message may say why and close before it has read it all.
+        let sent = connection.send(request);
+        let answer = connection.read_answer().map_err(|error| broken(sent.err().unwrap_or(error)))?;
+        let content = connection.read_content(&answer).map_err(broken)?;
+        if answer.keeps_alive() {
+            self.connection = Some(connection);
+        }
+        check(&answer, &content)
+    }
+}
+
+fn wait(backoff: &mut Backoff, why: &str, asked: Option<Duration>) {
+    let wait = backoff.next(asked);
+    super::tell(&format!("{why}; trying again in {:.1} s", wait.as_secs_f64()));
+    std::thread::sleep(wait);
+}
+
+fn check(answer: &Answer, content: &[u8]) -> Result<(), Failure> {
+    match answer.code {
+        200..=299 => Ok(()),
+        _ if answer.is_passing() => Err(Failure::Passing(answer.refusal(content), answer.retry_after())),
+        _ => Err(Failure::Refused(answer.refusal(content))),
+    }
+}
+
+/// With the waits between them about eight seconds: a restart of the server passes, a server that is gone is told.
+const ATTEMPTS: u32 = 6;
