@@ -1,0 +1,243 @@
+//! What things cost to hold, counted by the allocator: the same on every machine.
+//!
+//! One test a measurement, and a lock between them, since the allocator counts for the whole process.
+#![allow(unsafe_code, reason = "a global allocator cannot be written without; this one only counts")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::RefCell;
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use redpoll::{Config, ConnectionId, Consumer, Context, Engine, Message, Now, Readiness, Seed, Server, Status, Stream};
+
+struct Counting;
+
+static BYTES: AtomicUsize = AtomicUsize::new(0);
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        BYTES.fetch_add(layout.size(), Relaxed);
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        BYTES.fetch_sub(layout.size(), Relaxed);
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+thread_local! {
+    /// What the next read finds, for whichever stream reads.
+    static INPUT: RefCell<&'static [u8]> = const { RefCell::new(b"") };
+    /// Bytes written so far, by whichever stream.
+    static WRITTEN: RefCell<usize> = const { RefCell::new(0) };
+}
+
+/// A stream of four bytes, as a socket is, which takes everything.
+struct Wire(#[allow(dead_code, reason = "it stands for a descriptor")] u32);
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let input = INPUT.take();
+        if input.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        buffer[..input.len()].copy_from_slice(input);
+        Ok(input.len())
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        WRITTEN.with_borrow_mut(|written| *written += bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for Wire {
+    fn shutdown(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Without fields, as the server's own consumer is.
+struct Channel;
+
+impl Consumer for Channel {
+    fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
+        let name = cx.request().map_or("", |request| request.param("name"));
+        cx.subscribe(name);
+        Ok(())
+    }
+
+    fn receive(&mut self, _: Message, _: &mut Context) {}
+}
+
+const WEBSOCKET: &[u8] = b"GET /channel/a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const ENVELOPES: &[u8] = b"GET /channel/a?form=json HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const EVENT_STREAM: &[u8] = b"GET /channel/a HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";
+const LONG_POLL: &[u8] = b"GET /channel/a?wait=60 HTTP/1.1\r\nHost: x\r\n\r\n";
+
+fn at(seconds: u64) -> Now {
+    Now { monotonic_ms: 1_000 + seconds * 1_000, unix_ms: 784_111_777_000 + seconds * 1_000 }
+}
+
+fn engine() -> Engine<Wire> {
+    let server = Server::new().config(Config::default()).route("/channel/{name}", |_| Channel);
+    server.into_engine(Seed { epoch: 1, jitter: 1 }, at(0))
+}
+
+/// Opens `count` connections that send `request`, a turn for each hundred.
+fn open(engine: &mut Engine<Wire>, count: u32, request: &'static [u8]) -> Vec<ConnectionId> {
+    let mut ids = Vec::with_capacity(count as usize);
+    for number in 0..count {
+        let id = engine.accept(Wire(number), None, at(0)).unwrap_or_else(|_| panic!("there is room"));
+        INPUT.set(request);
+        engine.ready(id, Readiness { readable: true, ..Readiness::default() }, at(0));
+        ids.push(id);
+        if number % 100 == 0 {
+            engine.turn(at(0));
+        }
+    }
+    engine.turn(at(0));
+    ids
+}
+
+/// The bytes that 10,000 idle subscribers hold, each.
+fn bytes_each(request: &'static [u8]) -> usize {
+    let _alone = alone();
+    let mut engine = engine();
+    drop(open(&mut engine, 1, request));
+    let before = BYTES.load(Relaxed);
+    let ids = open(&mut engine, COUNT, request);
+    let after = BYTES.load(Relaxed) - ids.capacity() * size_of::<ConnectionId>();
+    assert_eq!(engine.metrics().subscriptions, COUNT as usize + 1);
+    assert_eq!(engine.timers(), COUNT as usize + 1);
+    (after - before) / COUNT as usize
+}
+
+/// How often publishing one message to `count` subscribers allocates, once everything has its size.
+fn allocations(count: u32, request: &'static [u8]) -> usize {
+    let _alone = alone();
+    let mut engine = engine();
+    open(&mut engine, count, request);
+    for _ in 0..300 {
+        engine.publish("a", Message::from("warming up, until the history is full"), at(0)).expect("published");
+        engine.turn(at(0));
+    }
+    let (before, written) = (ALLOCATIONS.load(Relaxed), WRITTEN.with_borrow(|written| *written));
+    engine.publish("a", Message::from("this one is counted"), at(0)).expect("published");
+    engine.turn(at(0));
+    assert!(WRITTEN.with_borrow(|now| now - written) >= 20 * count as usize, "everyone was written to");
+    ALLOCATIONS.load(Relaxed) - before
+}
+
+#[test]
+fn an_idle_websocket_costs_at_most_128_bytes() {
+    let bytes = bytes_each(WEBSOCKET);
+    println!("{bytes} bytes an idle subscribed WebSocket");
+    assert!(bytes <= BYTES_MAX, "{bytes}");
+}
+
+#[test]
+fn an_idle_event_stream_costs_at_most_128_bytes() {
+    let bytes = bytes_each(EVENT_STREAM);
+    println!("{bytes} bytes an idle event stream");
+    assert!(bytes <= BYTES_MAX, "{bytes}");
+}
+
+#[test]
+fn a_waiting_poll_costs_at_most_128_bytes() {
+    let bytes = bytes_each(LONG_POLL);
+    println!("{bytes} bytes a waiting poll");
+    assert!(bytes <= BYTES_MAX, "{bytes}");
+}
+
+#[test]
+fn a_delivery_to_a_websocket_does_not_allocate() {
+    assert_eq!(allocations(1_000, WEBSOCKET), allocations(10, WEBSOCKET));
+    assert_eq!(allocations(1_000, ENVELOPES), allocations(10, ENVELOPES));
+}
+
+#[test]
+fn a_delivery_to_an_event_stream_does_not_allocate() {
+    assert_eq!(allocations(1_000, EVENT_STREAM), allocations(10, EVENT_STREAM));
+}
+
+#[test]
+fn a_delivery_to_a_waiting_poll_does_not_allocate() {
+    let answered = |count: u32| {
+        let _alone = alone();
+        let mut engine = engine();
+        let ids = open(&mut engine, count, LONG_POLL);
+        // Everyone is answered and polls again, so that every table and buffer has its size.
+        for _ in 0..300 {
+            engine.publish("a", Message::from("warming up, until the history is full"), at(0)).expect("published");
+            engine.turn(at(0));
+            for id in &ids {
+                INPUT.set(LONG_POLL);
+                engine.ready(*id, Readiness { readable: true, ..Readiness::default() }, at(0));
+            }
+            engine.turn(at(0));
+        }
+        let before = ALLOCATIONS.load(Relaxed);
+        engine.publish("a", Message::from("this one is counted"), at(0)).expect("published");
+        engine.turn(at(0));
+        assert_eq!(engine.metrics().subscriptions, 0, "everyone was answered");
+        ALLOCATIONS.load(Relaxed) - before
+    };
+    assert_eq!(answered(1_000), answered(10));
+}
+
+#[test]
+fn nothing_is_held_when_all_have_gone() {
+    let _alone = alone();
+    let mut engine = engine();
+    let mut ids = open(&mut engine, 100, WEBSOCKET);
+    ids.extend(open(&mut engine, 100, EVENT_STREAM));
+    ids.extend(open(&mut engine, 100, LONG_POLL));
+    let half = open(&mut engine, 100, b"POST /channel/a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf");
+    for number in 0..50 {
+        engine.publish("a", Message::from(&format!("message {number}")), at(0)).expect("published");
+    }
+    engine.turn(at(0));
+    let held = engine.metrics();
+    assert!(held.client_bytes > 400 * 48 && held.channel_bytes > 50 * 9, "{held:?}");
+    // Everyone falls silent: pings go unanswered, half a request is given up, the rest is dropped.
+    let mut seconds = 0;
+    while !engine.is_empty() && seconds < 1_000 {
+        seconds += 1;
+        engine.turn(at(seconds));
+        while engine.take_closed().is_some() {}
+        // The event streams' peers would be seen to have gone.
+        if seconds == 200 {
+            for id in ids.iter().chain(&half) {
+                engine.ready(*id, Readiness { readable: true, writable: false, ended: true }, at(seconds));
+            }
+            engine.drain(at(seconds));
+        }
+    }
+    engine.turn(at(seconds + 3_601));
+    let left = engine.metrics();
+    assert_eq!((left.connections, left.subscriptions, left.channels), (0, 0, 0), "{left:?}");
+    assert_eq!((left.client_bytes, left.channel_bytes, engine.timers()), (0, 0, 0), "{left:?}");
+}
+
+const COUNT: u32 = 10_000;
+const BYTES_MAX: usize = 128;
