@@ -35,7 +35,8 @@ const SERVE_END: &str = "
 
 In brackets is the default; what has a * may be repeated. Each flag has an
 environment variable (REDPOLL_MAX_MESSAGE for --max-message; several values
-joined by commas); a flag wins. Sizes: 4096, 64K, 2M. Times: 500ms, 25s, 10m, 1h.
+joined by commas); a flag wins.
+Sizes: 4096, 64K, 2M. Times: 500ms, 25s, 10m, 1h.
 ";
 
 pub(super) const PUBLISH: &str = "\

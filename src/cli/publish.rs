@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::io::BufRead;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Error;
 use super::http::{Answer, Connection, explain};
@@ -57,15 +57,18 @@ enum Failure {
 impl Publisher<'_> {
     fn publish(&mut self, message: &[u8]) -> Result<(), Error> {
         let request = self.request(message);
-        let mut backoff = Backoff::default();
+        let (mut backoff, began) = (Backoff::default(), Instant::now());
         for attempt in 1.. {
             let is_reused = self.connection.is_some();
+            let may_wait = |asked: Option<Duration>| {
+                attempt < ATTEMPTS && began.elapsed().saturating_add(asked.unwrap_or_default()) < KEY_TIME
+            };
             match self.attempt(&request) {
                 Ok(()) => return Ok(()),
                 // A connection that was idle may have been closed by right: nothing is wrong with the server.
                 Err(Failure::Broken(_)) if is_reused => {}
-                Err(Failure::Broken(why)) if attempt < ATTEMPTS => wait(&mut backoff, &why, None),
-                Err(Failure::Passing(why, asked)) if attempt < ATTEMPTS => wait(&mut backoff, &why, asked),
+                Err(Failure::Broken(why)) if may_wait(None) => wait(&mut backoff, &why, None),
+                Err(Failure::Passing(why, asked)) if may_wait(asked) => wait(&mut backoff, &why, asked),
                 Err(Failure::Broken(why) | Failure::Passing(why, _) | Failure::Refused(why)) => {
                     return Err(Error::Failed(why));
                 }
@@ -84,7 +87,8 @@ impl Publisher<'_> {
             key
         });
         let head = format!(
-            "POST {}{query} HTTP/1.1\r\nHost: {}\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\nIdempotency-Key: {key}\r\n\r\n",
+            "POST {}{query} HTTP/1.1\r\nHost: {}\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\n\
+             Idempotency-Key: {key}\r\n\r\n",
             url.path,
             url.authority,
             message.len()
@@ -124,5 +128,9 @@ fn check(answer: &Answer, content: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// With the waits between them about eight seconds: a restart of the server passes, a server that is gone is told.
+/// With the waits between them 8 to 16 seconds: a restart of the server passes, a server that is gone is told.
 const ATTEMPTS: u32 = 6;
+
+/// Within the five minutes for which the server knows a key, with room for the last attempt: after them a message whose
+/// answer was lost would be published again.
+const KEY_TIME: Duration = Duration::from_secs(240);

@@ -42,6 +42,11 @@ impl Visit<'_> {
             self.connection.state = State::Gone;
             return false;
         }
-        !std::mem::replace(&mut draining.shut, true)
+        let begins = !std::mem::replace(&mut draining.shut, true);
+        if begins {
+            // Only now: until all output had gone, the peer had it to read.
+            self.world.schedule(self.id, self.world.config.linger_ms);
+        }
+        begins
     }
 }

@@ -242,7 +242,7 @@ impl Visit<'_> {
 
     /// The connection's timer has expired.
     pub(crate) fn expire(&mut self) {
-        if self.connection.is_blocked() && !matches!(self.connection.state, State::Closing(_) | State::Draining(_)) {
+        if self.connection.is_blocked() && !matches!(self.connection.state, State::Closing(_)) {
             return self.expire_blocked();
         }
         match self.connection.state {

@@ -25,8 +25,9 @@ impl Poll {
 /// The last JSON body that was made, for the next poll that is to get the same.
 #[derive(Debug, Default)]
 pub(crate) struct PollBody {
-    /// Channel, cursor, newest offset, limit and gap of the one channel; `None` if it cannot be shared.
-    of: Option<(ChannelId, u64, u64, u16, bool)>,
+    /// Channel, cursor, where the messages begin, newest offset, limit and gap of the one channel; `None` if it
+    /// cannot be shared.
+    of: Option<(ChannelId, u64, u64, u64, u16, bool)>,
     bytes: Vec<u8>,
 }
 
@@ -109,7 +110,7 @@ impl Visit<'_> {
         response::encode(&response, &poll.terms.exchange(date.at(now.unix_ms / 1000)), output);
         self.world.counters.gaps += u64::from(missed > 0);
         self.world.mark(share.subscription, share.from + count as u64);
-        self.world.hub.note_lag(share.channel);
+        self.world.hub.note_lag(share.channel, self.world.now, &self.world.config);
     }
 
     /// The status line and fields; 204 where there is no media type.
@@ -140,7 +141,7 @@ impl Visit<'_> {
             self.world.counters.gaps += u64::from(share.gap);
             self.world.mark(subscription, share.through);
             // The client is away until its next poll: what is published meanwhile must wait for it.
-            self.world.hub.note_lag(share.channel);
+            self.world.hub.note_lag(share.channel, self.world.now, &self.world.config);
             next = self.world.hub.next_subscription(subscription);
         }
     }
@@ -191,7 +192,7 @@ impl World {
         drop(shares);
         let of = first.filter(|_| !several).map(|share| {
             let cursor = self.hub.subscription(share.subscription).cursor;
-            (share.channel, cursor, self.hub.newest_of(share.channel), poll.limit, share.gap)
+            (share.channel, cursor, share.from, self.hub.newest_of(share.channel), poll.limit, share.gap)
         });
         if of.is_some() && body.of == of {
             return;

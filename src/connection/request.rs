@@ -146,12 +146,12 @@ impl Visit<'_> {
         self.refuse_and_close(Status::new(408).detail(detail));
     }
 
-    /// An idle connection ends at once; a request that is arriving is answered first.
+    /// An idle connection ends at once; a request that is arriving is answered first, and an answer on its way arrives.
     pub(super) fn drain_request(&mut self) {
-        if let State::Request(RequestState { content: None }) = self.connection.state
-            && self.scanned() == 0
-        {
-            self.drop_for(Reason::Draining);
+        match self.connection.state {
+            State::Request(RequestState { content: None }) if self.connection.is_blocked() => self.drain_then_go(false),
+            State::Request(RequestState { content: None }) if self.scanned() == 0 => self.drop_for(Reason::Draining),
+            _ => {}
         }
     }
 }

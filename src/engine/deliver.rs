@@ -69,7 +69,7 @@ fn deliver_shared<S: Stream>(
         let (channel, cursor) =
             (world.hub.subscription(subscription).channel, world.hub.subscription(subscription).cursor);
         if slot.connection.is_blocked() {
-            return world.hub.note_lag(channel);
+            return world.hub.note_lag(channel, world.now, &world.config);
         }
         if world.hub.gap(subscription).is_some() {
             return deliver_all(id, slot, world);
@@ -86,7 +86,7 @@ fn deliver_shared<S: Stream>(
                 world.counters.sent_bytes += written as u64;
                 let cut = world.hub.cut(channel, cursor, form, written);
                 world.hub.set_cursor(subscription, cut.cursor);
-                world.hub.note_lag(channel);
+                world.hub.note_lag(channel, world.now, &world.config);
                 let backlog = slot.connection.backlog_mut();
                 backlog.blocked = true;
                 if cut.partial.is_some() {
@@ -104,7 +104,7 @@ fn note_lag(id: ConnectionId, world: &mut World) {
     let mut next = world.hub.first_subscription(id);
     while let Some(subscription) = next {
         if world.hub.is_behind(subscription) {
-            world.hub.note_lag(world.hub.subscription(subscription).channel);
+            world.hub.note_lag(world.hub.subscription(subscription).channel, world.now, &world.config);
         }
         next = world.hub.next_subscription(subscription);
     }

@@ -64,7 +64,7 @@ impl<S: Stream> Engine<S> {
     /// again.
     pub(super) fn flush(&mut self, id: ConnectionId) {
         self.on_slot(id, |slot, world| {
-            if slot.connection.is_blocked() && write_backlog(slot, world) {
+            if slot.connection.is_blocked() && write_backlog(id, slot, world) {
                 slot.connection.tidy();
                 settle(id, slot, world);
                 world.unread.push(id);
@@ -205,7 +205,7 @@ pub(super) fn write_uncounted<S: Stream>(stream: &mut S, bytes: &[u8]) -> Wrote 
 }
 
 /// Writes the backlog: first the rest of a publication, then what came after it. Returns whether all of it has gone.
-fn write_backlog<S: Stream>(slot: &mut Slot<S>, world: &mut World) -> bool {
+fn write_backlog<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, world: &mut World) -> bool {
     let Some(mut backlog) = slot.connection.backlog.take() else { return true };
     let mut wrote = Wrote::All;
     if let Some((bytes, written)) = backlog.pinned.take() {
@@ -236,7 +236,7 @@ fn write_backlog<S: Stream>(slot: &mut Slot<S>, world: &mut World) -> bool {
         }
         Wrote::Part(_) => {}
         Wrote::Nothing => {
-            slot.connection.state = State::Gone;
+            Visit { id, connection: &mut slot.connection, world }.drop_for(Reason::PeerGone);
             return false;
         }
     }

@@ -31,8 +31,8 @@ pub(crate) struct Channel {
     pub(super) pass: Option<Pass>,
     /// Whether the channel is in the hub's list of dirty ones.
     pub(super) dirty: bool,
-    /// Whether the last pass met a member that could not take everything.
-    lagging: bool,
+    /// Until when some member, which could not take everything or is away between two polls, is waited for.
+    lag_until_ms: u64,
 }
 
 /// A walk over a channel's members, from the last to the first.
@@ -44,7 +44,6 @@ pub(super) struct Pass {
     through: u64,
     /// Bytes of payload up to that offset which no walk had offered before.
     bytes: usize,
-    lagging: bool,
 }
 
 /// What the limits of a channel's log say now.
@@ -69,7 +68,7 @@ impl Channel {
             transports: [0; 3],
             pass: None,
             dirty: false,
-            lagging: false,
+            lag_until_ms: 0,
         }
     }
 
@@ -134,20 +133,12 @@ impl Channel {
 
     /// Begins a walk over the members.
     pub(super) fn begin_pass(&mut self) {
-        self.pass = Some(Pass {
-            next: self.members.len(),
-            through: self.newest(),
-            bytes: self.unoffered_bytes,
-            lagging: false,
-        });
+        self.pass = Some(Pass { next: self.members.len(), through: self.newest(), bytes: self.unoffered_bytes });
     }
 
-    /// Notes that a member could not take everything yet.
-    pub(super) fn note_lag(&mut self) {
-        self.lagging = true;
-        if let Some(pass) = &mut self.pass {
-            pass.lagging = true;
-        }
+    /// Notes that a member could not take everything yet, and is waited for until `until_ms`.
+    pub(super) fn note_lag(&mut self, until_ms: u64) {
+        self.lag_until_ms = until_ms;
     }
 
     /// Ends the walk: what it began with has been offered to everyone.
@@ -155,7 +146,6 @@ impl Channel {
         if let Some(pass) = self.pass.take() {
             self.offered_through = pass.through;
             self.unoffered_bytes -= pass.bytes;
-            self.lagging = pass.lagging;
         }
     }
 
@@ -184,10 +174,10 @@ impl Channel {
             let newest_only = self.log.len() == 1 && self.history.entries > 0;
             let over = self.log.len() > self.history.entries as usize
                 || self.payload_bytes > self.history.bytes && !newest_only;
-            let spared = self.lagging && self.payload_bytes <= config.unoffered_bytes_max;
+            let spared = now_ms < self.lag_until_ms && self.payload_bytes <= config.unoffered_bytes_max;
             let due_ms = match (over, spared) {
                 (true, false) => now_ms,
-                (true, true) => oldest.at_ms + config.lag_grace_ms.min(self.history.age_ms),
+                (true, true) => self.lag_until_ms.min(oldest.at_ms + config.lag_grace_ms.min(self.history.age_ms)),
                 (false, _) => oldest.at_ms + self.history.age_ms,
             };
             if due_ms > now_ms {

@@ -74,8 +74,8 @@ impl Hub {
     }
 
     /// Notes that a member of the channel could not take everything: what it lacks is kept a little longer.
-    pub(crate) fn note_lag(&mut self, channel: ChannelId) {
-        self.channels[channel.0].note_lag();
+    pub(crate) fn note_lag(&mut self, channel: ChannelId, now: Now, config: &Config) {
+        self.channels[channel.0].note_lag(now.monotonic_ms + config.lag_grace_ms);
     }
 
     /// Whether it is its connection's only subscription.

@@ -1,0 +1,598 @@
+//! The `redpoll` command as a person or a script meets it: the built binary, its output and its exit status.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const TRANSPORTS: [&str; 4] = ["ws", "sse", "long-poll", "poll"];
+
+/// Far more than anything here takes, so that only what never comes fails.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The binary, with no variables but those that the test sets.
+fn redpoll(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_redpoll"));
+    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A process that does not outlive its test.
+struct Process(Child);
+
+impl Process {
+    fn start(command: &mut Command) -> Process {
+        Process(command.spawn().expect("the binary starts"))
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let until = Instant::now() + DEADLINE;
+        while Instant::now() < until {
+            if let Some(status) = self.0.try_wait().expect("the process is ours") {
+                return status;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the process does not end");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs to the end. Exit status, standard output, standard error.
+fn run(command: &mut Command, input: &[u8]) -> (Option<i32>, String, String) {
+    let mut process = Process::start(command.stdin(Stdio::piped()));
+    let (stdout, stderr) = (text_of(process.0.stdout.take()), text_of(process.0.stderr.take()));
+    // Whoever fails early does not read its input.
+    let _ = process.0.stdin.take().expect("a pipe").write_all(input);
+    let status = process.wait();
+    (status.code(), stdout.join().expect("no panic"), stderr.join().expect("no panic"))
+}
+
+fn text_of(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
+    let mut pipe = pipe.expect("a pipe");
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).expect("a pipe can be read");
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let lines = BufReader::new(pipe).lines().map_while(Result::ok);
+        lines.take_while(|line| sender.send(line.clone()).is_ok()).count();
+    });
+    receiver
+}
+
+/// `redpoll serve`, and where it listens.
+struct Served {
+    _process: Process,
+    /// Held open, so that what the server prints does not break its pipe.
+    _stdout: BufReader<ChildStdout>,
+    address: String,
+}
+
+impl Served {
+    fn start(arguments: &[&str]) -> Served {
+        Served::start_on("127.0.0.1:0", arguments)
+    }
+
+    fn start_on(address: &str, arguments: &[&str]) -> Served {
+        let command = [&["serve", "--listen", address], arguments].concat();
+        let mut process = Process::start(redpoll(&command).stderr(Stdio::null()));
+        let mut stdout = BufReader::new(process.0.stdout.take().expect("a pipe"));
+        let mut printed = String::new();
+        while !printed.contains("http://") {
+            assert_ne!(stdout.read_line(&mut printed).expect("a pipe"), 0, "no address in {printed:?}");
+        }
+        let address = printed.lines().find_map(|line| line.split_once("http://")).expect("an address").1;
+        let end = address.find(|end: char| !end.is_ascii_digit() && end != '.' && end != ':').unwrap_or(address.len());
+        Served { _process: process, _stdout: stdout, address: address[..end].to_owned() }
+    }
+
+    fn url(&self, channels: &str) -> String {
+        format!("http://{}/channel/{channels}", self.address)
+    }
+
+    /// Publishes with `redpoll pub`, a message a line.
+    fn publish(&self, channels: &str, lines: &str) {
+        let done = run(&mut redpoll(&["pub", &self.url(channels)]), lines.as_bytes());
+        assert_eq!(done, (Some(0), String::new(), String::new()), "pub succeeds and says nothing");
+    }
+}
+
+/// `redpoll sub`, and what it says.
+struct Subscribed {
+    process: Process,
+    messages: Receiver<String>,
+    notices: Receiver<String>,
+}
+
+impl Subscribed {
+    fn start(arguments: &[&str]) -> Subscribed {
+        let mut process = Process::start(&mut redpoll(&[&["sub"], arguments].concat()));
+        let messages = lines_of(process.0.stdout.take().expect("a pipe"));
+        let notices = lines_of(process.0.stderr.take().expect("a pipe"));
+        Subscribed { process, messages, notices }
+    }
+
+    fn expect(&self, lines: &str) {
+        for line in lines.lines() {
+            assert_eq!(self.messages.recv_timeout(DEADLINE).expect("a message"), line);
+        }
+    }
+
+    /// Waits for a line on standard error that has `part`.
+    fn expect_notice(&self, part: &str) {
+        while !self.notices.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("{part:?} is told")).contains(part) {}
+    }
+
+    /// Ends, and has printed nothing more.
+    fn expect_end(mut self, code: i32) {
+        assert_eq!(self.process.wait().code(), Some(code));
+        assert_eq!(self.messages.iter().next(), None, "nothing more is printed");
+    }
+}
+
+/// Takes connections one after the other. What `answer` returns for a request's head is the answer, and the connection
+/// ends; without one, the request goes on to `address`. The requests' heads come out of the receiver.
+fn proxy(
+    address: &str,
+    mut answer: impl FnMut(&str) -> Option<&'static str> + Send + 'static,
+) -> (String, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let (own, address) = (listener.local_addr().expect("an address").to_string(), address.to_owned());
+    let (sender, heads) = channel();
+    thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let Some(request) = read_request(&mut client) else { continue };
+            let head = String::from_utf8_lossy(&request).into_owned();
+            let canned = answer(&head);
+            let _ = sender.send(head);
+            match canned {
+                Some(canned) => drop(client.write_all(canned.as_bytes())),
+                None => pass_on(client, &address, &request),
+            }
+        }
+    });
+    (own, heads)
+}
+
+/// A head and the content that its `Content-Length` announces. `None` where the connection ends before.
+fn read_request(client: &mut impl Read) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let byte_more = |bytes: &mut Vec<u8>, client: &mut dyn Read| {
+        let mut byte = [0];
+        client.read_exact(&mut byte).ok().map(|()| bytes.push(byte[0]))
+    };
+    while !bytes.ends_with(b"\r\n\r\n") {
+        byte_more(&mut bytes, client)?;
+    }
+    let head = String::from_utf8_lossy(&bytes).into_owned();
+    for _ in 0..field(&head, "Content-Length").map_or(0, |length| length.parse().expect("a number")) {
+        byte_more(&mut bytes, client)?;
+    }
+    Some(bytes)
+}
+
+fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().filter_map(|line| line.split_once(": ")).find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
+fn pass_on(client: TcpStream, address: &str, request: &[u8]) {
+    let mut server = TcpStream::connect(address).expect("the server accepts");
+    server.write_all(request).expect("the server reads");
+    let copy = |mut from: TcpStream, mut to: TcpStream| {
+        thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(std::net::Shutdown::Both);
+        });
+    };
+    copy(client.try_clone().expect("a copy"), server.try_clone().expect("a copy"));
+    copy(server, client);
+}
+
+/// Exit status 2, nothing on standard output, one line on standard error that has all of `parts`.
+fn assert_usage_error(command: &mut Command, parts: &[&str]) {
+    let (code, stdout, stderr) = run(command, b"");
+    assert_eq!((code, stdout.as_str()), (Some(2), ""), "{command:?}: {stderr}");
+    assert!(stderr.ends_with('\n') && stderr.lines().count() == 1, "{command:?} says one line: {stderr:?}");
+    for part in parts {
+        assert!(stderr.contains(part), "{command:?} names {part:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_bad_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted() {
+    let table: [(&str, &[&str], &str); 19] = [
+        ("listen", &["8080", "localhost", ":80", "a:65536", "unix:", "a:x"], "HOST:PORT"),
+        ("history", &["x", "-1", "1.5", "4294967296", "1K", "chat=5", "chat*=x"], "number"),
+        ("history-bytes", &["x", "64KB", "1T", "99999999999999999999", "chat*="], "size"),
+        ("history-age", &["0s", "5", "5d", "9999999999999h", "chat*=5"], "time"),
+        ("max-connections", &["0", "x", "-1", "1K"], "number"),
+        ("max-channels", &["0", "x", "+1"], "number"),
+        ("max-message", &["0", "64k0", "1.5M", "18446744073709551616"], "size"),
+        ("max-head", &["0", "1", "1G", "x"], "size"),
+        ("ping", &["0s", "0", "25", "1.5s", "-1s", "x"], "time"),
+        ("head-timeout", &["0ms", "x"], "time"),
+        ("keep-alive", &["0h", "60"], "time"),
+        ("drain", &["x", "5", "-5s"], "time"),
+        ("origin", &["example.com", "http://a/b", "null"], "SCHEME://HOST"),
+        ("html", &["/does/not/exist"], "folder"),
+        ("log", &["loud", "INFO", "off"], "debug"),
+        ("history", &["a/b*=5", "a b*=5"], "A-Z"),
+        ("listen", &["a\nb"], "accepted"),
+        ("ping", &[""], "accepted"),
+        ("ping", &["--open"], "accepted"),
+    ];
+    for (flag, values, accepted) in table {
+        for value in values {
+            let (long, shown) = (format!("--{flag}"), format!("{value:?}"));
+            assert_usage_error(&mut redpoll(&["serve", &long, value]), &[&long, &shown, accepted]);
+            // An empty variable is none.
+            if !value.is_empty() {
+                let variable = format!("REDPOLL_{}", flag.replace('-', "_").to_uppercase());
+                assert_usage_error(redpoll(&[]).env(&variable, value), &[&variable, &shown, accepted]);
+            }
+        }
+    }
+    assert_usage_error(redpoll(&[]).env("REDPOLL_OPEN", "perhaps"), &["REDPOLL_OPEN", "\"perhaps\"", "on or off"]);
+    assert_usage_error(&mut redpoll(&["--open=1"]), &["--open", "\"1\"", "no value"]);
+    assert_usage_error(&mut redpoll(&["--ping"]), &["--ping", "TIME"]);
+}
+
+#[test]
+fn an_unknown_flag_or_command_is_one_line_that_names_it() {
+    let later = [
+        "max-per-address",
+        "publish-rate",
+        "memory",
+        "secret",
+        "secret-file",
+        "behind-proxy",
+        "deflate",
+        "deflate-from",
+        "user",
+        "chroot",
+    ];
+    for flag in later {
+        let long = format!("--{flag}");
+        assert_usage_error(&mut redpoll(&[&long, "1"]), &["unknown flag", &long]);
+    }
+    assert_usage_error(&mut redpoll(&["--max-mesage", "1"]), &["--max-mesage", "--max-message"]);
+    assert_usage_error(&mut redpoll(&["-x"]), &["-x"]);
+    assert_usage_error(&mut redpoll(&["serve", "again"]), &["again"]);
+    for command in ["bench", "token", "a\nb", ""] {
+        let shown = format!("{command:?}");
+        assert_usage_error(&mut redpoll(&[command]), &["unknown command", &shown, "serve", "pub", "sub"]);
+    }
+}
+
+#[test]
+fn pub_and_sub_refuse_what_they_cannot_use() {
+    let url = "http://127.0.0.1:1/channel/a";
+    let table: [(&[&str], &[&str]); 17] = [
+        (&["pub"], &["URL"]),
+        (&["sub"], &["URL"]),
+        (&["pub", "https://a/channel/a", "x"], &["https://a/channel/a", "https is not supported yet"]),
+        (&["sub", "a/channel/a"], &["a/channel/a", "http://HOST"]),
+        (&["sub", "http://a/b"], &["http://a/b", "http://HOST"]),
+        (&["pub", "http://a/channel/a*", "x"], &["a*", "A-Z"]),
+        (&["pub", url, "x", "y"], &["y"]),
+        (&["pub", url, "x", "--event", "gap"], &["--event", "gap", "reserved"]),
+        (&["pub", url, "x", "--json"], &["--json"]),
+        (&["pub", url, "x", "--binary=1"], &["--binary", "1"]),
+        (&["sub", url, "--transport", "tcp"], &["--transport", "tcp", "long-poll"]),
+        (&["sub", url, "--since", "yesterday"], &["--since", "yesterday", "earliest"]),
+        (&["sub", "http://a/channel/a,b", "--since", "00000001-2"], &["--since", "2 channels"]),
+        (&["sub", url, "--count", "0"], &["--count", "0", "1"]),
+        (&["sub", url, "--count", "x"], &["--count", "x"]),
+        (&["sub", url, "--wait", "1"], &["--wait"]),
+        (&["sub", url, "x"], &["x"]),
+    ];
+    for (arguments, parts) in table {
+        assert_usage_error(&mut redpoll(arguments), parts);
+    }
+}
+
+#[test]
+fn help_fits_80_columns_and_lists_every_flag() {
+    let serve = "listen open html history history-bytes history-age max-connections max-channels max-message \
+        max-head ping head-timeout keep-alive drain origin echo log help version";
+    let table: [(&[&str], &str); 5] = [
+        (&["--help"], serve),
+        (&["-h"], serve),
+        (&["serve", "--help"], serve),
+        (&["pub", "--help"], "event binary help"),
+        (&["sub", "--help"], "transport since json count help"),
+    ];
+    for (arguments, flags) in table {
+        let (code, help, stderr) = run(&mut redpoll(arguments), b"");
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+        for flag in flags.split_whitespace() {
+            let listed = format!("  --{flag} ");
+            assert!(help.lines().any(|line| line.starts_with(&listed)), "{arguments:?} lists --{flag}: {help}");
+        }
+    }
+    let version = format!("redpoll {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(run(&mut redpoll(&["--version"]), b""), (Some(0), version, String::new()));
+}
+
+#[test]
+fn messages_arrive_once_and_in_order_on_every_transport() {
+    let served = Served::start(&[]);
+    served.publish("tea", "1\n2\n3\n");
+    let subscribed = TRANSPORTS.map(|transport| {
+        Subscribed::start(&[&served.url("tea"), "--transport", transport, "--since", "earliest", "--count", "7"])
+    });
+    subscribed.iter().for_each(|subscribed| subscribed.expect("1\n2\n3"));
+    // They are there: what comes now is live.
+    served.publish("tea", "four\n\n  six  \nsiebenß");
+    for subscribed in subscribed {
+        subscribed.expect("four\n\n  six  \nsiebenß");
+        subscribed.expect_end(0);
+    }
+}
+
+#[test]
+fn only_what_is_new_comes_by_default() {
+    let served = Served::start(&[]);
+    served.publish("tea", "old");
+    let subscribed = Subscribed::start(&[&served.url("tea"), "--count", "1"]);
+    let until = Instant::now() + DEADLINE;
+    while !asks(&served.address, "GET /channels HTTP/1.1\r\nHost: a").contains("\"websocket\":1") {
+        assert!(Instant::now() < until, "the subscriber is counted");
+    }
+    served.publish("tea", "new");
+    subscribed.expect("new");
+    subscribed.expect_end(0);
+}
+
+fn asks(address: &str, head: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("the server accepts");
+    stream.write_all(format!("{head}\r\nConnection: close\r\n\r\n").as_bytes()).expect("the server reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn several_channels_and_envelopes_are_the_same_on_every_transport() {
+    let served = Served::start(&[]);
+    served.publish("a", "to a");
+    let binary = ["pub", &served.url("b"), "\u{7f}?>", "--binary", "--event", "e f&g"];
+    assert_eq!(run(&mut redpoll(&binary), b""), (Some(0), String::new(), String::new()));
+    let mut all: Vec<String> = Vec::new();
+    for transport in TRANSPORTS {
+        let url = served.url("a,b");
+        let arguments = [&url, "--transport", transport, "--since", "earliest", "--json", "--count", "2"];
+        let subscribed = Subscribed::start(&arguments);
+        let lines: Vec<String> = (0..2).map(|_| subscribed.messages.recv_timeout(DEADLINE).expect("a line")).collect();
+        subscribed.expect_end(0);
+        all.push(lines.join("\n"));
+    }
+    assert!(all.iter().all(|lines| *lines == all[0]), "{all:?}");
+    assert!(all[0].starts_with(r#"{"channel":"a","id":""#) && all[0].contains(r#"","data":"to a"}"#), "{}", all[0]);
+    assert!(all[0].ends_with(r#","event":"e f&g","base64":"fz8+"}"#), "{}", all[0]);
+    let raw = Subscribed::start(&[&served.url("b"), "--since", "last", "--count", "1"]);
+    raw.expect("\u{7f}?>");
+}
+
+#[test]
+fn a_restart_of_the_server_is_told_as_a_gap_and_delivery_goes_on() {
+    let served = Served::start(&["--drain", "0s"]);
+    let address = served.address.clone();
+    served.publish("tea", "before");
+    let subscribed = TRANSPORTS.map(|transport| {
+        Subscribed::start(&[&served.url("tea"), "--transport", transport, "--since", "earliest", "--count", "2"])
+    });
+    subscribed.iter().for_each(|subscribed| subscribed.expect("before"));
+    drop(served);
+    subscribed.iter().for_each(|subscribed| subscribed.expect_notice("again in"));
+    let served = Served::start_on(&address, &[]);
+    subscribed.iter().for_each(|subscribed| subscribed.expect_notice("gap in \"tea\""));
+    served.publish("tea", "after");
+    for subscribed in subscribed {
+        subscribed.expect("after");
+        subscribed.expect_end(0);
+    }
+}
+
+#[test]
+fn a_lost_connection_costs_and_repeats_nothing() {
+    for transport in TRANSPORTS {
+        let served = Served::start(&[]);
+        served.publish("tea", "1\n2\n");
+        let (sender, cut) = channel::<TcpStream>();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let (address, own) = (served.address.clone(), listener.local_addr().expect("an address"));
+        thread::spawn(move || {
+            for mut client in listener.incoming().map_while(Result::ok) {
+                let Some(request) = read_request(&mut client) else { continue };
+                let _ = sender.send(client.try_clone().expect("a copy"));
+                pass_on(client, &address, &request);
+            }
+        });
+        let url = format!("http://{own}/channel/tea");
+        let arguments = [&url, "--transport", transport, "--since", "earliest", "--count", "4"];
+        let subscribed = Subscribed::start(&arguments);
+        subscribed.expect("1\n2");
+        let connection = cut.recv_timeout(DEADLINE).expect("a connection");
+        connection.shutdown(std::net::Shutdown::Both).expect("it can be cut");
+        served.publish("tea", "3\n4\n");
+        subscribed.expect("3\n4");
+        assert!(subscribed.notices.try_iter().all(|notice| !notice.contains("gap")), "{transport}");
+        subscribed.expect_end(0);
+    }
+}
+
+#[test]
+fn a_proxy_that_refuses_one_transport_gets_the_next() {
+    const REFUSAL: &str = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
+    let served = Served::start(&[]);
+    served.publish("tea", "1");
+    let refused: [(&'static [&'static str], &str); 3] = [
+        (&[], "Upgrade: websocket"),
+        (&["Upgrade: websocket"], "text/event-stream"),
+        (&["Upgrade: websocket", "text/event-stream"], "wait="),
+    ];
+    for (refused, used) in refused {
+        let refuses = |head: &str| refused.iter().any(|part| head.contains(part)).then_some(REFUSAL);
+        let (own, heads) = proxy(&served.address, refuses);
+        let url = format!("http://{own}/channel/tea");
+        let subscribed = Subscribed::start(&[&url, "--since", "earliest", "--count", "1"]);
+        subscribed.expect("1");
+        subscribed.expect_end(0);
+        let last = heads.try_iter().last().expect("a request");
+        assert!(last.contains(used), "{used}: {last}");
+    }
+}
+
+#[test]
+fn a_refusal_on_the_only_transport_ends_with_status_1() {
+    const PROBLEM: &str = "HTTP/1.1 404 Not Found\r\nContent-Type: application/problem+json\r\nContent-Length: 35\r\n\
+        Connection: close\r\n\r\n{\"detail\":\"no such\\u001b[2J place\"}";
+    let (own, _heads) = proxy("", |_| Some(PROBLEM));
+    let url = format!("http://{own}/channel/tea");
+    let mut commands = TRANSPORTS.map(|transport| vec!["sub", &url, "--transport", transport]).to_vec();
+    commands.push(vec!["pub", &url, "x"]);
+    commands.push(vec!["sub", &url]);
+    for command in commands {
+        let (code, stdout, stderr) = run(&mut redpoll(&command), b"");
+        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{command:?}: {stderr}");
+        assert!(stderr.contains("404") && stderr.contains("no such") && !stderr.contains('\u{1b}'), "{stderr}");
+    }
+}
+
+#[test]
+fn a_busy_server_is_asked_again() {
+    const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+    let served = Served::start(&[]);
+    served.publish("tea", "1");
+    for transport in TRANSPORTS {
+        let mut first = true;
+        let (own, _heads) = proxy(&served.address, move |_| std::mem::take(&mut first).then_some(BUSY));
+        let url = format!("http://{own}/channel/tea");
+        let arguments = [&url, "--transport", transport, "--since", "earliest", "--count", "1"];
+        let subscribed = Subscribed::start(&arguments);
+        subscribed.expect_notice("503");
+        subscribed.expect("1");
+        subscribed.expect_end(0);
+    }
+}
+
+#[test]
+fn a_retry_after_a_broken_connection_has_the_same_idempotency_key() {
+    let served = Served::start(&[]);
+    let mut answers = [Some(""), Some("HTTP/1.1 503 X\r\nRetry-After: 0\r\n\r\n"), None].into_iter();
+    let (own, heads) = proxy(&served.address, move |_| answers.next().flatten());
+    let (code, _, stderr) = run(&mut redpoll(&["pub", &format!("http://{own}/channel/tea"), "once"]), b"");
+    assert_eq!(code, Some(0), "{stderr}");
+    let heads: Vec<String> = heads.try_iter().collect();
+    let keys: Vec<&str> = heads.iter().filter_map(|head| field(head, "Idempotency-Key")).collect();
+    assert!(keys.len() == 3 && keys.iter().all(|key| *key == keys[0] && key.len() >= 16), "{keys:?}");
+}
+
+#[test]
+fn a_server_that_asks_for_more_time_than_it_knows_a_key_is_not_waited_for() {
+    const BUSY: &str = "HTTP/1.1 503 X\r\nRetry-After: 18446744073709551615\r\nContent-Length: 0\r\n\r\n";
+    let (own, heads) = proxy("", |_| Some(BUSY));
+    let (code, _, stderr) = run(&mut redpoll(&["pub", &format!("http://{own}/channel/tea"), "x"]), b"");
+    assert!(code == Some(1) && stderr.contains("503"), "{code:?} {stderr}");
+    assert_eq!(heads.try_iter().count(), 1);
+}
+
+#[test]
+fn a_message_whose_answer_was_lost_is_published_once() {
+    let served = Served::start(&[]);
+    let address = served.address.clone();
+    let mut is_lost = false;
+    // The first request reaches the server; its answer does not come back.
+    let lose_first = move |request: &str| {
+        (!std::mem::replace(&mut is_lost, true)).then(|| {
+            let mut server = TcpStream::connect(&address).expect("the server accepts");
+            server.write_all(request.as_bytes()).expect("the server reads");
+            assert_ne!(server.read(&mut [0; 12]).expect("an answer"), 0);
+            ""
+        })
+    };
+    let (own, _heads) = proxy(&served.address, lose_first);
+    let (code, _, stderr) = run(&mut redpoll(&["pub", &format!("http://{own}/channel/tea")]), b"first\n");
+    assert_eq!(code, Some(0), "{stderr}");
+    served.publish("tea", "second");
+    let subscribed = Subscribed::start(&[&served.url("tea"), "--since", "earliest", "--count", "2"]);
+    subscribed.expect("first\nsecond");
+    subscribed.expect_end(0);
+}
+
+#[test]
+fn lines_go_over_one_connection_each_with_its_own_key() {
+    let served = Served::start(&[]);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/channel/tea", listener.local_addr().expect("an address"));
+    let requests = thread::spawn(move || {
+        let (mut client, _) = listener.accept().expect("a connection");
+        let mut requests = Vec::new();
+        while let Some(request) = read_request(&mut client) {
+            requests.push(String::from_utf8_lossy(&request).into_owned());
+            client.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}").expect("the client reads");
+        }
+        requests
+    });
+    assert_eq!(run(&mut redpoll(&["pub", &url]), b"a\n\nc").0, Some(0));
+    let requests = requests.join().expect("no panic");
+    let contents: Vec<&str> = requests.iter().filter_map(|request| request.split("\r\n\r\n").nth(1)).collect();
+    assert_eq!(contents, ["a", "", "c"]);
+    let mut keys: Vec<&str> = requests.iter().filter_map(|request| field(request, "Idempotency-Key")).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), 3);
+    drop(served);
+}
+
+#[test]
+fn a_refused_message_is_told_and_nothing_after_it_is_published() {
+    let served = Served::start(&["--max-message", "10"]);
+    let (code, stdout, stderr) = run(&mut redpoll(&["pub", &served.url("tea")]), b"short\nmuch too long\nnever\n");
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(stderr.contains("413") && stderr.contains("--max-message") && stderr.lines().count() == 1, "{stderr}");
+    let (code, _, stderr) = run(&mut redpoll(&["pub", &served.url("tea")]), b"\xff\n");
+    assert!(code == Some(1) && stderr.contains("415"), "{stderr}");
+    served.publish("tea", "end");
+    let subscribed = Subscribed::start(&[&served.url("tea"), "--since", "earliest", "--count", "2"]);
+    subscribed.expect("short\nend");
+}
+
+#[test]
+fn nobody_there_is_told_by_pub_in_the_end() {
+    // Bound and closed again: nothing listens there.
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("an address");
+    let (code, _, stderr) = run(&mut redpoll(&["pub", &format!("http://{address}/channel/tea"), "x"]), b"");
+    assert!(code == Some(1) && !stderr.is_empty(), "{code:?} {stderr}");
+}
+
+#[test]
+fn a_closed_pipe_ends_sub_quietly() {
+    let served = Served::start(&[]);
+    served.publish("tea", "1");
+    let mut process = Process::start(&mut redpoll(&["sub", &served.url("tea"), "--since", "earliest"]));
+    let stderr = text_of(process.0.stderr.take());
+    let mut stdout = BufReader::new(process.0.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("a line");
+    drop(stdout);
+    served.publish("tea", "2");
+    assert_eq!((process.wait().code(), line.as_str()), (Some(0), "1\n"));
+    assert_eq!(stderr.join().expect("no panic"), "");
+}
