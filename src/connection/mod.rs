@@ -109,17 +109,18 @@ impl Connection {
         self.backlog.as_ref().is_some_and(|backlog| backlog.blocked)
     }
 
-    /// Whether the connection may be read: a peer that does not take our answers, or publishes faster than they are
-    /// delivered, is not asked for more.
-    pub(crate) fn may_read(&self) -> bool {
+    /// Whether what has arrived may be served: a peer that does not take our answers, or publishes faster than they
+    /// are delivered, has to wait.
+    pub(crate) fn may_serve(&self) -> bool {
         let free = self.backlog.as_ref().is_none_or(|backlog| !backlog.blocked && backlog.held.is_none());
-        let waiting = self.backlog.as_ref().map_or(0, |backlog| backlog.input.len());
-        match self.state {
-            State::Responding(_) | State::Gone => false,
-            // Requests that come while one is waiting are kept, but not without end.
-            State::Poll(..) => free && waiting < crate::config::RECEIVE_BYTES,
-            _ => free,
-        }
+        free && !matches!(self.state, State::Responding(_) | State::Gone)
+    }
+
+    /// Whether the connection may be read. What waits to be served is kept, but not without end; a head that is not
+    /// finished has a limit of its own.
+    pub(crate) fn may_read(&self) -> bool {
+        let waiting = self.backlog.as_ref().map_or(0, |backlog| backlog.input.len().saturating_sub(backlog.scanned));
+        self.may_serve() && waiting < crate::config::RECEIVE_BYTES
     }
 
     /// Bytes that wait to be served.

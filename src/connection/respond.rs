@@ -101,9 +101,10 @@ impl Visit<'_> {
         }
     }
 
-    /// Goes on after an answer that nobody has to be told of.
+    /// Goes on after an answer that nobody has to be told of. While the server ends, only a request that is there
+    /// already is still served.
     fn after_request(&mut self, keep_alive: bool) {
-        match keep_alive {
+        match keep_alive && (!self.world.draining || self.connection.has_input()) {
             true => self.await_request(),
             false => self.drain_then_go(false),
         }

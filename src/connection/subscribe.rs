@@ -71,6 +71,7 @@ impl Visit<'_> {
             }
             None => {
                 let limit = call.poll.map_or(asked.limit, |shape| shape.limit);
+                let limit = limit.min(self.world.config.poll_messages_max);
                 self.connection.state = State::Poll(Poll::new(limit, raw, terms), call.poll.map(|shape| shape.render));
                 self.begin_poll(asked.wait_of(call.poll, terms), &unknown);
             }

@@ -36,7 +36,11 @@ impl<S: Stream> Engine<S> {
     /// Goes on with the connections that had to wait: for their turn, for their answers to be written, for a channel to
     /// be delivered.
     pub(super) fn read_unread(&mut self) {
-        for id in std::mem::take(&mut self.world.unread) {
+        let mut waiting = std::mem::take(&mut self.world.unread);
+        // Some are there for several reasons: served once for each, they would be there for more in every turn.
+        waiting.sort_unstable();
+        waiting.dedup();
+        for id in waiting {
             let free = self.on_slot(id, |slot, world| release(slot, world));
             match free {
                 Some(false) => self.world.unread.push(id),
@@ -52,7 +56,7 @@ impl<S: Stream> Engine<S> {
     /// Serves the input that waits in a connection's backlog.
     fn visit_input(&mut self, id: ConnectionId) {
         self.on_slot(id, |slot, world| {
-            if slot.connection.has_input() && slot.connection.may_read() {
+            if slot.connection.has_input() && slot.connection.may_serve() {
                 Visit { id, connection: &mut slot.connection, world }.receive(&mut []);
                 settle(id, slot, world);
                 hold(id, slot, world);

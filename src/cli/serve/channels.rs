@@ -86,7 +86,8 @@ fn push_channel(out: &mut Vec<u8>, channel: &ChannelInfo) {
     let subscribers = Transport::ALL.iter().map(by_transport).collect::<Vec<_>>().join(",");
     let ChannelInfo { messages, bytes, oldest, newest, .. } = channel;
     let rest = format!(
-        r#","subscribers":{{{subscribers}}},"messages":{messages},"bytes":{bytes},"oldest":"{oldest}","newest":"{newest}"}}"#
+        r#","subscribers":{{{subscribers}}},"messages":{messages},"bytes":{bytes},{}"#,
+        format_args!(r#""oldest":"{oldest}","newest":"{newest}"}}"#)
     );
     out.extend_from_slice(rest.as_bytes());
 }

@@ -62,7 +62,7 @@ fn who_may(open: bool) -> &'static str {
     match open {
         true => "Open: anyone who can reach it may publish and subscribe.",
         false => {
-            "Open to this machine alone: anyone on it may publish and subscribe, requests that come through a proxy may not."
+            "Open to this machine alone, but to nothing that comes through a proxy: anyone on it may publish and read."
         }
     }
 }
@@ -71,7 +71,7 @@ fn who_may(open: bool) -> &'static str {
 fn refuse_proxied(request: &Request) -> Result<(), Status> {
     match ["forwarded", "x-forwarded-for"].iter().find(|name| request.field(name).is_some()) {
         Some(name) => Err(Status::new(403).detail(format!(
-            "this request came through a proxy ({name}), and the server is open to its own machine alone: start it with --open to serve everyone"
+            "this request came through a proxy ({name}), and without --open the server serves its own machine alone"
         ))),
         None => Ok(()),
     }

@@ -1,0 +1,112 @@
+//! The answers of polls.
+
+use serde_json::Value;
+
+use super::http::Response;
+use super::subscriber::{Line, Session, Subscriber, Transport};
+use super::websocket::payload_of;
+use super::{Phase, Scene};
+use crate::oracle::Excuse;
+use crate::tracker::Tracker;
+
+impl Subscriber {
+    /// Takes in an answer. Returns whether the connection goes on.
+    pub(super) fn receive_answer(&mut self, line: &mut Line, response: &Response, scene: &mut Scene) -> bool {
+        // Who left nothing behind and comes back soon is waited for: it was not away.
+        if line.complete_at.is_none_or(|complete_at| complete_at + SOON_MS < line.asked_at) {
+            line.away_until = line.asked_at + ON_THE_WAY_MS;
+        }
+        line.complete_at = None;
+        line.session = Session::Answered;
+        let tag = response.field("etag").unwrap_or_else(|| panic!("no ETag"));
+        let cursor = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or_else(|| panic!("{tag}"));
+        match line.transport {
+            Transport::RawPoll => self.receive_raw(line, response, cursor, scene),
+            _ => self.receive_json(line, response, cursor, scene),
+        }
+        if line.responses.next().is_some() {
+            panic!("an answer that nobody asked for");
+        }
+        if response.closes() {
+            line.server_closes = true;
+            return false;
+        }
+        let pause = if scene.phase == Phase::Quiet { 20 } else { self.nature.pace_ms.min(900) };
+        let delay = scene.network.random.below(pause);
+        self.act_in(delay, scene);
+        true
+    }
+
+    fn receive_raw(&mut self, line: &Line, response: &Response, cursor: &str, scene: &mut Scene) {
+        let excuse = self.excuse(line);
+        let tracker = &mut self.trackers[0];
+        let cursor = scene.oracle.offset(cursor);
+        let has_payload = response.status == 200;
+        if response.field("redpoll-gap") == Some("1") {
+            let to = if has_payload { cursor - 1 } else { cursor };
+            tracker.gap(None, to, excuse, scene.oracle);
+        }
+        if has_payload {
+            let binary = response.field("content-type") == Some("application/octet-stream");
+            assert_eq!(scene.oracle.entry(tracker.channel, cursor).binary, binary, "the kind of {cursor}");
+            tracker.message(cursor, &response.body, false, scene.oracle);
+        }
+        tracker.advance(cursor, scene.oracle);
+    }
+
+    fn receive_json(&mut self, line: &mut Line, response: &Response, cursor: &str, scene: &mut Scene) {
+        let body: Value = serde_json::from_slice(&response.body).expect("an answer is JSON");
+        assert_eq!(body["cursor"], cursor, "the ETag is the cursor");
+        let excuse = self.excuse(line);
+        let cursors: Vec<u64> = cursor.split(',').map(|cursor| scene.oracle.offset(cursor)).collect();
+        let messages = body["messages"].as_array().expect("messages are an array");
+        assert_eq!(cursors.len(), self.trackers.len());
+        let several = cursors.len() > 1;
+        assert_eq!(several, body["gaps"].is_array(), "only several channels have gaps");
+        let (mut taken, mut complete) = (0, true);
+        for (tracker, cursor) in self.trackers.iter_mut().zip(cursors) {
+            let name = scene.oracle.channels[tracker.channel].name.clone();
+            let has_gap = match several {
+                true => body["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(|gap| *gap == name.as_str())),
+                false => body["gap"] == true,
+            };
+            assert!(!has_gap || body["gap"] == true);
+            // Channel by channel, in the order of the URL.
+            let own: Vec<&Value> =
+                messages[taken..].iter().take_while(|message| message["channel"] == name.as_str()).collect();
+            taken += own.len();
+            assert!(own.len() <= line.limit, "more than was asked for");
+            complete &= own.len() < line.limit;
+            receive_share(tracker, &own, cursor, has_gap, excuse, scene);
+        }
+        assert_eq!(taken, messages.len(), "messages of other channels, or in another order");
+        line.complete_at = complete.then_some(scene.network.now);
+    }
+}
+
+/// Takes in what an answer has of one channel.
+fn receive_share(
+    tracker: &mut Tracker,
+    messages: &[&Value],
+    cursor: u64,
+    has_gap: bool,
+    excuse: Excuse,
+    scene: &mut Scene,
+) {
+    let offset_of = |message: &Value, scene: &Scene| scene.oracle.offset(message["id"].as_str().expect("an id"));
+    if has_gap {
+        let to = messages.first().map_or(cursor, |message| offset_of(message, scene) - 1);
+        tracker.gap(None, to, excuse, scene.oracle);
+    }
+    for message in messages {
+        let offset = offset_of(message, scene);
+        let data = payload_of(message, tracker.channel, offset, scene.oracle);
+        tracker.message(offset, &data, false, scene.oracle);
+    }
+    tracker.advance(cursor, scene.oracle);
+}
+
+/// How long the server waits for one who has been answered, less the time on the way.
+const SOON_MS: u64 = 700;
+/// How long a request of somebody fast may take to be served.
+const ON_THE_WAY_MS: u64 = 200;

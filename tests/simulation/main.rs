@@ -1,0 +1,70 @@
+//! A simulated network, clients and clock around the real engine: each seed is another story, and the same every time.
+//!
+//! `REDPOLL_SEEDS=N` plays N seeds instead of 200, `REDPOLL_SEED=S` replays one and says what it saw.
+
+mod clients;
+mod network;
+mod oracle;
+mod random;
+mod scenario;
+mod tracker;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use scenario::{Outcome, a_day, a_story, a_story_that_drains};
+
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+}
+
+/// Plays a story with many seeds, on every processor, and says which failed.
+fn play(name: &str, count: u64, story: fn(u64) -> Outcome) {
+    if let Some(seed) = variable("REDPOLL_SEED") {
+        // RUST_LOG=debug says what happens.
+        let _ = simple_logger::SimpleLogger::new().with_level(log::LevelFilter::Off).env().init();
+        println!("{:#?}", story(seed));
+        return;
+    }
+    let count = variable("REDPOLL_SEEDS").unwrap_or(count);
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
+    let failed: Vec<u64> = std::thread::scope(|scope| {
+        let part = |first| (first..count).step_by(threads as usize).filter(|seed| fails(name, *seed, story)).collect();
+        let threads: Vec<_> = (0..threads).map(|first| scope.spawn(move || -> Vec<u64> { part(first) })).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("failures are caught")).collect()
+    });
+    assert!(failed.is_empty(), "{} of {count} seeds failed: {failed:?}", failed.len());
+}
+
+fn fails(name: &str, seed: u64, story: fn(u64) -> Outcome) -> bool {
+    let failed = catch_unwind(AssertUnwindSafe(|| story(seed))).is_err();
+    if failed {
+        eprintln!("seed {seed} failed; replay: REDPOLL_SEED={seed} cargo test --test simulation {name}");
+    }
+    failed
+}
+
+#[test]
+fn nothing_is_lost_in_silence_and_nothing_is_left() {
+    play("nothing_is_lost_in_silence_and_nothing_is_left", 200, a_story);
+}
+
+#[test]
+fn draining_tells_everyone_and_ends() {
+    play("draining_tells_everyone_and_ends", 60, a_story_that_drains);
+}
+
+#[test]
+fn a_day_of_polls_and_pings_passes() {
+    play("a_day_of_polls_and_pings_passes", 2, a_day);
+}
+
+#[test]
+fn the_same_seed_is_the_same_story() {
+    for seed in 0..10 {
+        assert_eq!(a_story(seed), a_story(seed), "seed {seed}");
+        assert_eq!(a_story_that_drains(seed), a_story_that_drains(seed), "seed {seed}");
+    }
+    assert_ne!(a_story(1).trace, a_story(2).trace);
+}

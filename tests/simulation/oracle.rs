@@ -1,0 +1,234 @@
+//! The oracle: what every channel holds, and whether a client got what it should.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use redpoll::{ConnectionId, History, Position, Published};
+
+use crate::random::Random;
+
+/// One message that the server has taken.
+pub(crate) struct Entry {
+    pub(crate) data: Vec<u8>,
+    pub(crate) binary: bool,
+    pub(crate) event: Option<String>,
+    at: u64,
+    deleted: bool,
+}
+
+/// All that was ever published on one channel.
+pub(crate) struct ChannelLog {
+    pub(crate) name: String,
+    history: History,
+    entries: BTreeMap<u64, Entry>,
+    by_payload: HashMap<Vec<u8>, u64>,
+}
+
+pub(crate) struct Oracle {
+    pub(crate) epoch: u32,
+    pub(crate) now: u64,
+    pub(crate) channels: Vec<ChannelLog>,
+    made: HashSet<Vec<u8>>,
+    pub(crate) departures: Vec<Departure>,
+    /// Consumers that exist.
+    pub(crate) consumers: usize,
+    /// What one answer to a poll may have of a channel.
+    pub(crate) poll_messages_max: usize,
+    /// Clients began to be told that the server ends.
+    pub(crate) draining: bool,
+    pub(crate) published: u64,
+    pub(crate) received: u64,
+    pub(crate) gaps: u64,
+    pub(crate) seen: BTreeMap<&'static str, u64>,
+}
+
+/// What is to be published.
+#[derive(Clone, Debug)]
+pub(crate) struct Payload {
+    pub(crate) data: Vec<u8>,
+    pub(crate) binary: bool,
+}
+
+/// Which losses may be announced to a client. What the history must keep is never lost, whoever the client is.
+#[derive(Clone, Copy)]
+pub(crate) struct Excuse {
+    /// Which client.
+    pub(crate) who: usize,
+    /// It reads all the time, so it may lose nothing.
+    pub(crate) diligent: bool,
+    /// It was away until then.
+    pub(crate) away_until: u64,
+}
+
+/// What the server knew of a client's progress when its subscription ended.
+pub(crate) struct Departure {
+    pub(crate) connection: ConnectionId,
+    pub(crate) channel: usize,
+    pub(crate) cursor: Position,
+}
+
+impl Oracle {
+    pub(crate) fn new(epoch: u32, channels: Vec<(String, History)>) -> Oracle {
+        let channel =
+            |(name, history)| ChannelLog { name, history, entries: BTreeMap::new(), by_payload: HashMap::new() };
+        Oracle {
+            epoch,
+            now: 0,
+            channels: channels.into_iter().map(channel).collect(),
+            made: HashSet::new(),
+            departures: Vec::new(),
+            consumers: 0,
+            poll_messages_max: 1_000,
+            draining: false,
+            published: 0,
+            received: 0,
+            gaps: 0,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn index(&self, name: &str) -> usize {
+        self.channels.iter().position(|channel| channel.name == name).unwrap_or_else(|| panic!("channel {name:?}?"))
+    }
+
+    /// Counts that something happened, so that what the seeds cover can be seen.
+    pub(crate) fn note(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
+    }
+
+    /// A payload that no other is like, unless it is empty.
+    pub(crate) fn payload(&mut self, random: &mut Random, bytes_max: usize) -> Payload {
+        if random.one_in(30) {
+            return Payload { data: Vec::new(), binary: random.one_in(2) };
+        }
+        let size = match random.below(100) {
+            0 => 40_000,
+            1..10 => random.index(4_000),
+            _ => random.index(100),
+        };
+        let size = size.min(bytes_max);
+        let mut data = format!("{}.", self.made.len()).into_bytes();
+        let binary = random.one_in(4);
+        while data.len() < size {
+            match binary {
+                true => data.extend_from_slice(&random.next().to_le_bytes()),
+                false => data.extend_from_slice(random.pick(&PIECES).as_bytes()),
+            }
+        }
+        assert!(self.made.insert(data.clone()), "a payload is made once");
+        Payload { data, binary }
+    }
+
+    /// The server has published, or answered a retry as it had before.
+    pub(crate) fn record(&mut self, payload: &Payload, event: Option<&str>, published: &Published, keyed: bool) {
+        let now = self.now;
+        assert!(payload.data.is_empty() || self.made.contains(&payload.data), "published what nobody has sent");
+        assert_eq!(published.position.epoch, self.epoch, "the epoch changed");
+        let offset = published.position.offset;
+        let channel = self.index(&published.channel);
+        let log = &mut self.channels[channel];
+        if let Some(known) = log.entries.get(&offset) {
+            assert!(keyed, "{} {offset} was given out twice", log.name);
+            assert_eq!(known.data, payload.data, "a retried publish was answered with another's position");
+            self.note("retried publish answered again");
+            return;
+        }
+        if let Some((newest, _)) = log.entries.last_key_value() {
+            assert!(offset > *newest, "{}: {offset} was given out after {newest}", log.name);
+        }
+        if !payload.data.is_empty() {
+            let before = log.by_payload.insert(payload.data.clone(), offset);
+            assert!(before.is_none(), "{}: {before:?} was published again as {offset}", log.name);
+        }
+        let entry = Entry {
+            data: payload.data.clone(),
+            binary: payload.binary,
+            event: event.map(str::to_owned),
+            at: now,
+            deleted: false,
+        };
+        log::debug!("{now}: {} {offset}, {} bytes", log.name, entry.data.len());
+        log.entries.insert(offset, entry);
+        self.published += 1;
+    }
+
+    /// The history of a channel was deleted.
+    pub(crate) fn clear(&mut self, name: &str) {
+        let channel = self.index(name);
+        for entry in self.channels[channel].entries.values_mut() {
+            entry.deleted = true;
+        }
+        self.note("DELETE");
+    }
+
+    pub(crate) fn newest(&self, channel: usize) -> u64 {
+        self.channels[channel].entries.last_key_value().map_or(0, |(offset, _)| *offset)
+    }
+
+    pub(crate) fn position(&self, offset: u64) -> String {
+        Position { epoch: self.epoch, offset }.to_string()
+    }
+
+    /// The offset of a position that the server gave.
+    pub(crate) fn offset(&self, text: &str) -> u64 {
+        let (epoch, offset) = text.split_once('-').unwrap_or_else(|| panic!("position {text:?}"));
+        assert_eq!(u32::from_str_radix(epoch, 16), Ok(self.epoch), "a foreign epoch: {text:?}");
+        offset.parse().unwrap_or_else(|_| panic!("position {text:?}"))
+    }
+
+    pub(crate) fn offset_of_payload(&self, channel: usize, data: &[u8]) -> Option<u64> {
+        self.channels[channel].by_payload.get(data).copied()
+    }
+
+    pub(crate) fn entry(&self, channel: usize, offset: u64) -> &Entry {
+        let log = &self.channels[channel];
+        log.entries.get(&offset).unwrap_or_else(|| panic!("{} {offset} was never published", log.name))
+    }
+
+    /// The first message after `offset`.
+    pub(crate) fn after(&self, channel: usize, offset: u64) -> Option<(u64, &Entry)> {
+        self.channels[channel].entries.range(offset + 1..).next().map(|(offset, entry)| (*offset, entry))
+    }
+
+    /// Messages after `from`, before or at `to`.
+    pub(crate) fn between(&self, channel: usize, from: u64, to: u64) -> impl DoubleEndedIterator<Item = (u64, &Entry)> {
+        let entries = &self.channels[channel].entries;
+        entries.range(from + 1..to.max(from) + 1).map(|(offset, entry)| (*offset, entry))
+    }
+
+    /// Fails if a client is told that `offset` is lost and it ought not to be.
+    pub(crate) fn check_loss(&self, channel: usize, offset: u64, excuse: Excuse) {
+        let log = &self.channels[channel];
+        let entry = self.entry(channel, offset);
+        if entry.deleted || entry.at + log.history.age_ms <= self.now {
+            return;
+        }
+        let age = self.now - entry.at;
+        let (name, who) = (&log.name, excuse.who);
+        assert!(!self.must_be_kept(channel, offset), "{name} {offset} of {age} ms ago was lost to {who} within the history");
+        let read_all_the_time = excuse.diligent && entry.at > excuse.away_until && !self.is_flooded(channel);
+        assert!(!read_all_the_time, "{name} {offset} of {age} ms ago was lost to {who} who reads all the time");
+    }
+
+    /// Whether the limits of the channel's history have never been reached from this message on.
+    fn must_be_kept(&self, channel: usize, offset: u64) -> bool {
+        let log = &self.channels[channel];
+        let (mut count, mut bytes) = (0, 0);
+        for entry in log.entries.range(offset..).map(|(_, entry)| entry) {
+            count += 1;
+            bytes += entry.data.len();
+            if count > log.history.entries as usize || bytes > log.history.bytes && count > 1 {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether so much was published of late that somebody who reads all the time may not have read it all.
+    fn is_flooded(&self, channel: usize) -> bool {
+        let entries = self.channels[channel].entries.values().rev();
+        let recent = entries.take_while(|entry| entry.at + 2_500 >= self.now);
+        recent.map(|entry| entry.data.len() + 100).sum::<usize>() > 300_000
+    }
+}
+
+const PIECES: [&str; 12] = ["a", "b", "hello", " ", "\n", "\r\n", "\r", "\"", "\\", "é", "漢", "data: x"];

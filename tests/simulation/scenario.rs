@@ -1,0 +1,166 @@
+//! Stories: who is there, under which limits, and what must be true at the end.
+
+use std::collections::BTreeMap;
+
+use redpoll::{Config, History};
+
+use crate::clients::{Client, Nature, Phase, Publisher, Subscriber, Transport};
+use crate::network::Wake;
+use crate::oracle::Oracle;
+use crate::random::{Random, Trace};
+use crate::world::World;
+
+/// What a story came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) trace: Trace,
+    published: u64,
+    received: u64,
+    gaps: u64,
+    refused: u64,
+    dropped: u64,
+    seen: BTreeMap<&'static str, u64>,
+}
+
+/// Clients come and go for a while, then all get what they lack, then all go.
+pub(crate) fn a_story(seed: u64) -> Outcome {
+    let mut world = prepare(seed);
+    let busy_ms = world.network.borrow_mut().random.range(3_000, 30_000);
+    world.run_for(busy_ms);
+    everyone_catches_up(&mut world);
+    world.enter(Phase::Leaving);
+    everything_ends(world)
+}
+
+/// The server ends in the middle.
+pub(crate) fn a_story_that_drains(seed: u64) -> Outcome {
+    let mut world = prepare(seed ^ 0xd7a1);
+    let busy_ms = world.network.borrow_mut().random.range(1_000, 20_000);
+    world.run_for(busy_ms);
+    world.drain();
+    world.run_for(Config::default().drain_ms);
+    for client in &world.clients {
+        assert!(!client.is_reading(), "one who reads was not sent away: {:?}", client.link());
+    }
+    world.enter(Phase::Leaving);
+    everything_ends(world)
+}
+
+/// Few clients, for long, with the default limits.
+pub(crate) fn a_day(seed: u64) -> Outcome {
+    let mut random = Random::new(seed);
+    let oracle = Oracle::new(0xda7, vec![("day".into(), History::default())]);
+    let mut world = World::new(seed, start(&mut random), Config::default(), oracle);
+    let only =
+        [Transport::LongPoll, Transport::LongPoll, Transport::RawPoll, Transport::RawStream, Transport::RawSocket];
+    for (id, only) in only.into_iter().enumerate() {
+        let nature = Nature { diligent: true, talks: false, pace_ms: 60_000, stays: 10_000, only: Some(only) };
+        world.clients.push(Client::Subscriber(Subscriber::new(id, nature, &[0])));
+    }
+    world.clients.push(Client::Publisher(Publisher::new(only.len(), &[0], 600_000)));
+    world.enter(Phase::Busy);
+    world.run_for(24 * 3_600_000);
+    everyone_catches_up(&mut world);
+    world.enter(Phase::Leaving);
+    everything_ends(world)
+}
+
+/// A moment from which some timers reach across the end of 32-bit ticks.
+fn start(random: &mut Random) -> u64 {
+    let wrap = 8 << 32;
+    match random.one_in(2) {
+        true => wrap - random.below(60_000),
+        false => random.below(1 << 40),
+    }
+}
+
+fn prepare(seed: u64) -> World {
+    let mut random = Random::new(!seed);
+    let histories = [
+        History::default(),
+        History { entries: random.pick(&[0, 1, 5, 100]), ..History::default() },
+        History {
+            entries: random.pick(&[0, 5, 100]),
+            bytes: random.pick(&[0, 500, 50_000]),
+            age_ms: random.pick(&[50, 2_000, 3_600_000]),
+        },
+    ];
+    let count = 1 + random.index(3);
+    let channels: Vec<(String, History)> =
+        ["a", "bee", "c-3"].iter().map(|name| name.to_string()).zip(histories).take(count).collect();
+    let config = Config {
+        history_prefixes: channels.clone(),
+        connections_max: random.pick(&[4, 30, 30]),
+        channels_max: random.pick(&[1, 100, 100, 100, 100]),
+        ping_interval_ms: random.pick(&[1_000, 5_000, 25_000]),
+        keep_alive_ms: random.pick(&[3_000, 60_000]),
+        poll_messages_max: random.pick(&[4, 1_000, 1_000]),
+        unoffered_entries_max: random.pick(&[3, 256]),
+        ..Config::default()
+    };
+    let operator_ms = random.pick(&[20, 200, 2_000]);
+    let mut oracle = Oracle::new(seed as u32, channels);
+    oracle.poll_messages_max = usize::from(config.poll_messages_max);
+    let mut world = World::new(seed, start(&mut random), config, oracle);
+    world.operator_ms = operator_ms;
+    world.network.borrow_mut().wake_in(0, Wake::Operator);
+    for id in 0..random.range(3, 12) as usize {
+        world.clients.push(client(id, count, &mut random));
+    }
+    world.enter(Phase::Busy);
+    world
+}
+
+fn client(id: usize, channels: usize, random: &mut Random) -> Client {
+    let mut own: Vec<usize> = (0..channels).collect();
+    // Any of them, in any order.
+    own.rotate_left(random.index(channels));
+    own.truncate(1 + random.index(channels));
+    if random.one_in(5) {
+        return Client::Publisher(Publisher::new(id, &own, random.pick(&[20, 300, 2_000])));
+    }
+    let nature = Nature {
+        diligent: random.one_in(2),
+        talks: random.one_in(2),
+        pace_ms: random.pick(&[60, 400, 3_000]),
+        stays: random.pick(&[5, 30, 300]),
+        only: None,
+    };
+    Client::Subscriber(Subscriber::new(id, nature, &own))
+}
+
+/// Nothing more is published: everybody who is connected gets all there is.
+fn everyone_catches_up(world: &mut World) {
+    world.enter(Phase::Quiet);
+    world.run_for(10_000);
+    let mut oracle = world.oracle.borrow_mut();
+    for client in &world.clients {
+        if let Client::Subscriber(subscriber) = client {
+            subscriber.check_up_to_date(&mut oracle);
+        }
+    }
+}
+
+/// All have gone, and nothing is left of them.
+fn everything_ends(mut world: World) -> Outcome {
+    // Two pings, a request that does not come, an idle connection, an answer that is not taken.
+    world.run_until_empty(300_000);
+    let metrics = world.engine.metrics();
+    assert_eq!((metrics.connections, metrics.subscriptions, metrics.transports), (0, 0, [0; 3]));
+    assert_eq!((metrics.client_bytes, world.engine.timers()), (0, 0), "held for clients that have gone");
+    assert_eq!(world.network.borrow().unreturned(), 0, "streams did not come back");
+    assert_eq!(world.oracle.borrow().consumers, 0, "consumers were not dropped");
+    world.run_for(3_700_000);
+    let metrics = world.engine.metrics();
+    assert_eq!((metrics.channels, metrics.channel_bytes), (0, 0), "held for channels that are empty");
+    let (network, oracle) = (world.network.borrow(), world.oracle.borrow());
+    Outcome {
+        trace: network.trace,
+        published: oracle.published,
+        received: oracle.received,
+        gaps: oracle.gaps,
+        refused: metrics.refused,
+        dropped: metrics.dropped,
+        seen: oracle.seen.clone(),
+    }
+}

@@ -1,0 +1,336 @@
+//! The world: an engine, its network, its clients, and a clock that jumps to whatever comes next.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use redpoll::{
+    Action, Config, ConnectionId, Consumer, Context, Engine, Message, Now, Readiness, Reason, Response, Seed, Server,
+    Status,
+};
+
+use crate::clients::{Client, Phase, Scene};
+use crate::network::{Arrival, LinkId, Network, SimStream, Wake};
+use crate::oracle::{Departure, Oracle, Payload};
+
+type Shared<T> = Rc<RefCell<T>>;
+
+pub(crate) struct World {
+    pub(crate) engine: Engine<SimStream>,
+    pub(crate) network: Shared<Network>,
+    pub(crate) oracle: Shared<Oracle>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) phase: Phase,
+    /// How often somebody publishes from outside, in milliseconds; 0 is never.
+    pub(crate) operator_ms: u64,
+    links: HashMap<ConnectionId, LinkId>,
+    /// When the engine wants its next turn.
+    turn_at: Option<u64>,
+    /// When what is ready is told to the engine.
+    poll_at: Option<u64>,
+    /// Turns in which nothing happened and no time passed.
+    idle_turns: u32,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, start: u64, config: Config, oracle: Oracle) -> World {
+        let network = Network::new(seed, start);
+        let oracle = Rc::new(RefCell::new(oracle));
+        let epoch = oracle.borrow().epoch;
+        let engine = server(&oracle, config).into_engine(Seed { epoch, jitter: seed }, now_at(start));
+        World {
+            engine,
+            network: Rc::new(RefCell::new(network)),
+            oracle,
+            clients: Vec::new(),
+            phase: Phase::Busy,
+            operator_ms: 0,
+            links: HashMap::new(),
+            turn_at: None,
+            poll_at: None,
+            idle_turns: 0,
+        }
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.network.borrow().now
+    }
+
+    /// Everything that happens in the next `delay_ms`.
+    pub(crate) fn run_for(&mut self, delay_ms: u64) {
+        let until = self.now() + delay_ms;
+        while let Some(next) = self.next_event()
+            && next <= until
+        {
+            self.step(next);
+        }
+        self.set_time(until);
+    }
+
+    /// Everything that happens until the engine has no connections.
+    pub(crate) fn run_until_empty(&mut self, limit_ms: u64) {
+        let until = self.now() + limit_ms;
+        while !self.engine.is_empty() || self.network.borrow().has_unaccepted() {
+            let next = self.next_event().filter(|next| *next <= until);
+            let Some(next) = next else { panic!("connections are left after {limit_ms} ms: {:?}", self.engine) };
+            self.step(next);
+        }
+    }
+
+    /// The server begins to end.
+    pub(crate) fn drain(&mut self) {
+        self.oracle.borrow_mut().draining = true;
+        self.engine.drain(now_at(self.now()));
+        self.turn();
+    }
+
+    fn next_event(&self) -> Option<u64> {
+        let next = [self.turn_at, self.poll_at, self.network.borrow().next_wake()].into_iter().flatten().min();
+        next.map(|next| next.max(self.now()))
+    }
+
+    fn set_time(&self, now: u64) {
+        self.network.borrow_mut().now = now;
+        self.oracle.borrow_mut().now = now;
+    }
+
+    fn step(&mut self, at: u64) {
+        if at > self.now() {
+            self.idle_turns = 0;
+        }
+        self.set_time(at);
+        let mut touched = self.turn_at.is_some_and(|turn_at| turn_at <= at);
+        loop {
+            let wake = self.network.borrow_mut().take_due();
+            let Some(wake) = wake else { break };
+            touched |= self.handle(wake);
+        }
+        self.note_ready();
+        if self.poll_at.is_some_and(|poll_at| poll_at <= at) {
+            self.poll_at = None;
+            self.tell_ready();
+            touched = true;
+        }
+        if touched {
+            self.turn();
+        }
+        self.note_ready();
+    }
+
+    /// Sees to it that what is ready is told, at once or a little later as a busy server would.
+    fn note_ready(&mut self) {
+        let mut network = self.network.borrow_mut();
+        if self.poll_at.is_none() && network.has_ready() {
+            let delay = network.random.pick(&[0, 0, 0, 1, 5, 20]);
+            self.poll_at = Some(network.now + delay);
+        }
+    }
+
+    /// Returns whether the engine was called.
+    fn handle(&mut self, wake: Wake) -> bool {
+        match wake {
+            Wake::Accept(link) => self.accept(link),
+            Wake::Operator => self.publish_from_outside(),
+            Wake::Up(link) => self.network.borrow_mut().up(link),
+            Wake::Writable(link) => self.network.borrow_mut().room(link),
+            Wake::Down(link) => {
+                let arrival = self.network.borrow_mut().down(link);
+                if let Some(arrival) = arrival {
+                    self.arrive(link, arrival);
+                }
+            }
+            Wake::Client(id) => self.with_client(id, |client, scene| client.act(scene)),
+        }
+        matches!(wake, Wake::Accept(_) | Wake::Operator)
+    }
+
+    fn arrive(&mut self, link: LinkId, arrival: Arrival) {
+        let owner = self.network.borrow().links[link].owner;
+        self.with_client(owner, |client, scene| client.receive(link, arrival, scene));
+    }
+
+    fn with_client(&mut self, id: usize, work: impl FnOnce(&mut Client, &mut Scene)) {
+        let (mut network, mut oracle) = (self.network.borrow_mut(), self.oracle.borrow_mut());
+        let mut scene = Scene { network: &mut network, oracle: &mut oracle, phase: self.phase };
+        work(&mut self.clients[id], &mut scene);
+    }
+
+    /// All clients take notice that the phase is another.
+    pub(crate) fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        for id in 0..self.clients.len() {
+            self.with_client(id, |client, scene| {
+                if let (Phase::Quiet, Some(link)) = (phase, client.link()) {
+                    scene.network.hurry(link);
+                }
+                client.hasten(scene);
+            });
+        }
+    }
+
+    fn accept(&mut self, link: LinkId) {
+        let stream = SimStream { network: Rc::clone(&self.network), link };
+        match self.engine.accept(stream, None, now_at(self.now())) {
+            Ok(id) => {
+                log::debug!("link {link} is connection {}", id.0);
+                self.links.insert(id, link);
+                self.network.borrow_mut().accepted(link, id);
+            }
+            Err(mut stream) => {
+                // One write is all that it gets, whatever becomes of it.
+                let _ = std::io::Write::write(&mut stream, &self.engine.refusal());
+                self.network.borrow_mut().refused(link);
+            }
+        }
+    }
+
+    fn publish_from_outside(&mut self) {
+        if self.phase != Phase::Busy || self.oracle.borrow().draining {
+            return;
+        }
+        let count = if self.network.borrow_mut().random.one_in(50) { 400 } else { 1 };
+        for _ in 0..count {
+            let mut network = self.network.borrow_mut();
+            let mut oracle = self.oracle.borrow_mut();
+            let channel = network.random.index(oracle.channels.len());
+            let name = oracle.channels[channel].name.clone();
+            let payload = oracle.payload(&mut network.random, if count > 1 { 50 } else { usize::MAX });
+            let message = match std::str::from_utf8(&payload.data) {
+                Ok(text) if !payload.binary => Message::text_of(text),
+                _ => Message::binary_of(&payload.data),
+            };
+            let now = now_at(network.now);
+            drop(network);
+            match self.engine.publish(&name, message, now) {
+                Ok(published) => oracle.record(&payload, None, &published, false),
+                Err(status) => assert_eq!(status.code(), 503, "{status}"),
+            }
+        }
+        self.network.borrow_mut().wake_in(self.operator_ms, Wake::Operator);
+    }
+
+    /// Tells the engine what has become ready, and now and then what has not, or was told before.
+    fn tell_ready(&mut self) {
+        let mut network = self.network.borrow_mut();
+        let mut batch = network.take_ready();
+        let random = &mut network.random;
+        if random.one_in(4)
+            && let Some((id, readiness)) = batch.first().copied()
+        {
+            batch.push((id, readiness));
+        }
+        if random.one_in(8) {
+            let readiness = Readiness { readable: random.one_in(2), writable: random.one_in(2), ended: false };
+            batch.push((ConnectionId(random.below(40) as u32), readiness));
+        }
+        drop(network);
+        for (id, readiness) in batch {
+            let now = self.now();
+            self.network.borrow_mut().trace.word(u64::from(id.0) << 8 | now << 16);
+            self.engine.ready(id, readiness, now_at(now));
+        }
+    }
+
+    fn turn(&mut self) {
+        let now = self.now();
+        let moved = self.network.borrow().moved;
+        let sleep = self.engine.turn(now_at(now));
+        self.turn_at = sleep.map(|sleep| now + sleep.as_millis() as u64);
+        self.check_departures();
+        while let Some(stream) = self.engine.take_closed() {
+            let mut network = self.network.borrow_mut();
+            network.trace.word(stream.link as u64);
+            network.server_closed(stream.link);
+        }
+        self.network.borrow_mut().trace.word(self.turn_at.unwrap_or(0));
+        let progress = self.network.borrow().moved > moved || sleep.is_none_or(|sleep| !sleep.is_zero());
+        self.idle_turns = if progress { 0 } else { self.idle_turns + 1 };
+        assert!(self.idle_turns < 1_000, "the engine spins: {:?}", self.engine);
+    }
+
+    /// What `disconnect` was told must not be less than what came to the client.
+    fn check_departures(&mut self) {
+        for Departure { connection, channel, cursor } in std::mem::take(&mut self.oracle.borrow_mut().departures) {
+            let link = self.links[&connection];
+            let owner = self.network.borrow().links[link].owner;
+            if let Client::Subscriber(subscriber) = &self.clients[owner] {
+                subscriber.check_departure(link, channel, cursor.offset);
+            }
+        }
+    }
+}
+
+/// Virtual time; the wall clock is some years ahead of it.
+fn now_at(monotonic_ms: u64) -> Now {
+    Now { monotonic_ms, unix_ms: 1_700_000_000_000 + monotonic_ms }
+}
+
+fn server(oracle: &Shared<Oracle>, config: Config) -> Server {
+    let for_members = Rc::clone(oracle);
+    let for_delete = Rc::clone(oracle);
+    Server::new()
+        .config(config)
+        .route("/channel/{name}", move |_| {
+            for_members.borrow_mut().consumers += 1;
+            Member { oracle: Rc::clone(&for_members) }
+        })
+        .delete("/channel/{name}", move |request, cx| {
+            for name in request.param_raw("name").split(',') {
+                cx.clear_history(name);
+                for_delete.borrow_mut().clear(name);
+            }
+            Response::new(204)
+        })
+}
+
+/// A client of the channels that its URL names. It tells the oracle what is published.
+struct Member {
+    oracle: Shared<Oracle>,
+}
+
+impl Consumer for Member {
+    fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
+        let names = cx.request().map_or("", |request| request.param_raw("name"));
+        names.split(',').for_each(|name| cx.subscribe(name));
+        Ok(())
+    }
+
+    fn receive(&mut self, message: Message, cx: &mut Context) {
+        let keyed = cx.request().is_some_and(|request| request.field("idempotency-key").is_some());
+        let payload = Payload { data: message.data().to_vec(), binary: message.is_binary() };
+        for channel in cx.channels() {
+            if let Some(published) = cx.publish(&channel, message) {
+                self.oracle.borrow_mut().record(&payload, message.event(), &published, keyed);
+            }
+        }
+    }
+
+    fn authorize(&mut self, _: Action, _: &str, _: &mut Context) -> Result<(), Status> {
+        Ok(())
+    }
+
+    fn disconnect(&mut self, reason: Reason, cx: &mut Context) {
+        let mut oracle = self.oracle.borrow_mut();
+        oracle.note(match reason {
+            Reason::Answered => "disconnect: answered",
+            Reason::PeerGone => "disconnect: peer gone",
+            Reason::Closed(_) => "disconnect: closed",
+            Reason::Closing(_) => "disconnect: closing",
+            Reason::Silent => "disconnect: silent",
+            Reason::Stalled => "disconnect: stalled",
+            Reason::Draining => "disconnect: draining",
+        });
+        for name in cx.channels() {
+            if let Some(cursor) = cx.cursor(&name) {
+                let channel = oracle.index(&name);
+                oracle.departures.push(Departure { connection: cx.id(), channel, cursor });
+            }
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.oracle.borrow_mut().consumers -= 1;
+    }
+}
