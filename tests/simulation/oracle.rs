@@ -204,7 +204,10 @@ impl Oracle {
         }
         let age = self.now - entry.at;
         let (name, who) = (&log.name, excuse.who);
-        assert!(!self.must_be_kept(channel, offset), "{name} {offset} of {age} ms ago was lost to {who} within the history");
+        assert!(
+            !self.must_be_kept(channel, offset),
+            "{name} {offset} of {age} ms ago was lost to {who} within the history"
+        );
         let read_all_the_time = excuse.diligent && entry.at > excuse.away_until && !self.is_flooded(channel);
         assert!(!read_all_the_time, "{name} {offset} of {age} ms ago was lost to {who} who reads all the time");
     }

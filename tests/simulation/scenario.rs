@@ -98,6 +98,7 @@ fn prepare(seed: u64) -> World {
         unoffered_entries_max: random.pick(&[3, 256]),
         ..Config::default()
     };
+    log::debug!("{config:?}");
     let operator_ms = random.pick(&[20, 200, 2_000]);
     let mut oracle = Oracle::new(seed as u32, channels);
     oracle.poll_messages_max = usize::from(config.poll_messages_max);

@@ -102,6 +102,7 @@ impl Tracker {
             assert!(from.is_none_or(|from| from == oracle.position(at)), "a gap from {from:?}, not {at}");
             assert!(to > at, "a gap from {at} to {to}");
         }
+        log::debug!("{}: client {} has a gap from {:?} to {to}", oracle.now, excuse.who, self.position);
         for (offset, _) in oracle.between(self.channel, self.position.unwrap_or(self.opened_at), to) {
             oracle.check_loss(self.channel, offset, excuse);
         }

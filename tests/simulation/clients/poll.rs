@@ -17,6 +17,7 @@ impl Subscriber {
             line.away_until = line.asked_at + ON_THE_WAY_MS;
         }
         line.complete_at = None;
+        log::debug!("{}: client {} is answered, there since {}", scene.network.now, self.id, line.away_until);
         line.session = Session::Answered;
         let tag = response.field("etag").unwrap_or_else(|| panic!("no ETag"));
         let cursor = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or_else(|| panic!("{tag}"));

@@ -41,7 +41,7 @@ pub(crate) struct Nature {
 }
 
 pub(crate) struct Subscriber {
-    id: usize,
+    pub(super) id: usize,
     pub(super) nature: Nature,
     pub(super) trackers: Vec<Tracker>,
     pub(super) line: Option<Line>,
