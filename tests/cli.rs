@@ -596,3 +596,27 @@ fn a_closed_pipe_ends_sub_quietly() {
     assert_eq!((process.wait().code(), line.as_str()), (Some(0), "1\n"));
     assert_eq!(stderr.join().expect("no panic"), "");
 }
+
+#[test]
+fn a_folder_of_pages_takes_the_place_of_the_built_in_ones_and_of_nothing_else() {
+    let folder = std::env::temp_dir().join(format!("redpoll-html-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("css")).expect("a folder can be made");
+    for (name, text) in [("index.html", "the index"), ("home.html", "hello {{ name }}"), ("css/a.css", "the style")] {
+        std::fs::write(folder.join(name), text).expect("a file can be written");
+    }
+    let served = Served::start(&["--html", &folder.display().to_string()]);
+    for (path, status, content) in [
+        ("/", "200", "the index"),
+        ("/home/?name=%3Cb%3E", "200", "hello &lt;b&gt;"),
+        ("/css/a.css", "200", "the style"),
+        ("/nothing.css", "404", "no file"),
+        ("/css/../index.html", "404", "no file"),
+        ("/css", "404", "no file"),
+        ("/healthz", "200", "ok"),
+        ("/channel/a", "200", "cursor"),
+    ] {
+        let answer = asks(&served.address, &format!("GET {path} HTTP/1.1\r\nHost: x"));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(content), "{path} => {answer}");
+    }
+    std::fs::remove_dir_all(&folder).expect("the folder can be removed");
+}

@@ -174,7 +174,8 @@ impl Channel {
             let newest_only = self.log.len() == 1 && self.history.entries > 0;
             let over = self.log.len() > self.history.entries as usize
                 || self.payload_bytes > self.history.bytes && !newest_only;
-            let spared = now_ms < self.lag_until_ms && self.payload_bytes <= config.unoffered_bytes_max;
+            let held_bytes = self.payload_bytes + self.log.len() * size_of::<Publication>();
+            let spared = now_ms < self.lag_until_ms && held_bytes <= config.unoffered_bytes_max;
             let due_ms = match (over, spared) {
                 (true, false) => now_ms,
                 (true, true) => self.lag_until_ms.min(oldest.at_ms + config.lag_grace_ms.min(self.history.age_ms)),

@@ -1,6 +1,7 @@
 //! A simulated network, clients and clock around the real engine: each seed is another story, and the same every time.
 //!
-//! `REDPOLL_SEEDS=N` plays N seeds instead of 200, `REDPOLL_SEED=S` replays one and says what it saw.
+//! `REDPOLL_SEEDS=N` plays N seeds instead of 200 (and of the other stories as many more), `REDPOLL_SEED=S` replays one and
+//! says what came of it.
 
 mod clients;
 mod network;
@@ -27,22 +28,27 @@ fn play(name: &str, count: u64, story: fn(u64) -> Outcome) {
         println!("{:#?}", story(seed));
         return;
     }
-    let count = variable("REDPOLL_SEEDS").unwrap_or(count);
+    let count = variable("REDPOLL_SEEDS").map_or(count, |seeds| (count * seeds).div_ceil(200));
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
-    let failed: Vec<u64> = std::thread::scope(|scope| {
-        let part = |first| (first..count).step_by(threads as usize).filter(|seed| fails(name, *seed, story)).collect();
-        let threads: Vec<_> = (0..threads).map(|first| scope.spawn(move || -> Vec<u64> { part(first) })).collect();
+    let outcomes: Vec<Result<Outcome, u64>> = std::thread::scope(|scope| {
+        let part = move |first| (first..count).step_by(threads as usize).map(move |seed| play_one(name, seed, story));
+        let spawn = |first| scope.spawn(move || part(first).collect::<Vec<_>>());
+        let threads: Vec<_> = (0..threads).map(spawn).collect();
         threads.into_iter().flat_map(|thread| thread.join().expect("failures are caught")).collect()
     });
+    let mut all = Outcome::default();
+    let failed: Vec<u64> = outcomes.into_iter().filter_map(|outcome| outcome.map(|one| all.add(one)).err()).collect();
+    println!("{count} seeds: {all:#?}");
     assert!(failed.is_empty(), "{} of {count} seeds failed: {failed:?}", failed.len());
 }
 
-fn fails(name: &str, seed: u64, story: fn(u64) -> Outcome) -> bool {
-    let failed = catch_unwind(AssertUnwindSafe(|| story(seed))).is_err();
-    if failed {
-        eprintln!("seed {seed} failed; replay: REDPOLL_SEED={seed} cargo test --test simulation {name}");
-    }
-    failed
+/// Plays a story once; gives the seed back if it failed.
+fn play_one(name: &str, seed: u64, story: fn(u64) -> Outcome) -> Result<Outcome, u64> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| story(seed)));
+    outcome.map_err(|_| {
+        eprintln!("seed {seed} failed; replay: REDPOLL_SEED={seed} cargo test --test simulation {name} -- --nocapture");
+        seed
+    })
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Random {
 }
 
 /// A hash over everything that happens (FNV-1a, a word at a time).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Trace(u64);
 
 impl Trace {

@@ -11,7 +11,7 @@ use crate::random::{Random, Trace};
 use crate::world::World;
 
 /// What a story came to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) trace: Trace,
     published: u64,
@@ -20,6 +20,20 @@ pub(crate) struct Outcome {
     refused: u64,
     dropped: u64,
     seen: BTreeMap<&'static str, u64>,
+}
+
+impl Outcome {
+    /// Counts another one in.
+    pub(crate) fn add(&mut self, other: Outcome) {
+        self.published += other.published;
+        self.received += other.received;
+        self.gaps += other.gaps;
+        self.refused += other.refused;
+        self.dropped += other.dropped;
+        for (what, count) in other.seen {
+            *self.seen.entry(what).or_default() += count;
+        }
+    }
 }
 
 /// Clients come and go for a while, then all get what they lack, then all go.

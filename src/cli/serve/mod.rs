@@ -24,18 +24,15 @@ pub(crate) fn serve(options: Serve) -> Result<(), Error> {
             "refusing to listen where others can reach it without --open, which lets anyone publish and subscribe";
         return Err(Error::Usage(refusal.to_owned()));
     }
-    let html = options.html.clone();
-    let mut server = channels::routes(pages::routes(
-        tutorial::routes(Server::new(), html.clone(), options.config.history.age_ms),
-        html,
-    ))
-    .get("/healthz", |_, _| Response::text("ok\n").field("Cache-Control", "no-store"))
-    .get("/metrics", metrics::metrics)
-    .config(options.config)
-    .end_on_signals();
+    let tutorial = tutorial::routes(Server::new(), options.html.clone(), options.config.history.age_ms);
+    let mut server = channels::routes(tutorial)
+        .get("/healthz", |_, _| Response::text("ok\n").field("Cache-Control", "no-store"))
+        .get("/metrics", metrics::metrics);
     if options.echo {
         server = server.route("/echo", |_| echo);
     }
+    // Last, since a folder of `--html` answers every path that is left.
+    server = pages::routes(server, options.html).config(options.config).end_on_signals();
     if !options.open {
         server = server.guard(refuse_proxied);
     }
