@@ -94,8 +94,7 @@ impl Channel {
         self.unoffered_bytes += publication.data().len();
         self.log.push_back(publication);
         if self.members.is_empty() {
-            self.offered_through = self.newest();
-            self.unoffered_bytes = 0;
+            self.offer_to_nobody();
         }
     }
 
@@ -196,12 +195,17 @@ impl Channel {
         while !self.log.is_empty() {
             released_bytes += self.evict();
         }
+        self.offer_to_nobody();
+        released_bytes
+    }
+
+    /// Takes everything as offered, also for a walk that is under way: there is nobody, or nothing, to wait for.
+    fn offer_to_nobody(&mut self) {
         self.offered_through = self.newest();
         self.unoffered_bytes = 0;
         if let Some(pass) = &mut self.pass {
             (pass.through, pass.bytes) = (self.offered_through, 0);
         }
-        released_bytes
     }
 
     fn evict(&mut self) -> usize {

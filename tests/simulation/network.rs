@@ -266,7 +266,7 @@ impl Network {
 
     /// A client disappears without a word; nothing more gets through to it.
     pub(crate) fn vanish(&mut self, link: LinkId) {
-        let room = self.random.index(8);
+        let room = self.random.pick(&[0, 7, 30]);
         let gone = &mut self.links[link];
         gone.client_gone = true;
         gone.up_flight.clear();

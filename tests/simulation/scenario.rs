@@ -113,7 +113,7 @@ fn prepare(seed: u64) -> World {
         ..Config::default()
     };
     log::debug!("{config:?}");
-    let operator_ms = random.pick(&[20, 200, 2_000]);
+    let operator_ms = random.pick(&[50, 200, 2_000]);
     let mut oracle = Oracle::new(seed as u32, channels);
     oracle.poll_messages_max = usize::from(config.poll_messages_max);
     let mut world = World::new(seed, start(&mut random), config, oracle);
@@ -159,7 +159,7 @@ fn everyone_catches_up(world: &mut World) {
 /// All have gone, and nothing is left of them.
 fn everything_ends(mut world: World) -> Outcome {
     // Two pings, a request that does not come, an idle connection, an answer that is not taken.
-    world.run_until_empty(300_000);
+    world.run_until_empty(600_000);
     let metrics = world.engine.metrics();
     assert_eq!((metrics.connections, metrics.subscriptions, metrics.transports), (0, 0, [0; 3]));
     assert_eq!((metrics.client_bytes, world.engine.timers()), (0, 0), "held for clients that have gone");

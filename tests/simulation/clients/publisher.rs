@@ -179,7 +179,9 @@ impl Publisher {
             // Refused: for the number of connections before anything was asked, or for the number of channels.
             scene.oracle.note("503 or 408 to a publisher");
             scene.network.close(line.link);
-            return self.leave(scene);
+            self.leave(scene);
+            let delay = scene.network.random.below(2_000);
+            return self.act_in(delay, scene);
         }
         let request = line.waiting.pop_front().unwrap_or_else(|| panic!("an answer to nothing"));
         match request.method {

@@ -67,6 +67,8 @@ pub(super) struct Line {
     pub(super) going_until: Option<u64>,
     /// The client has ended its side.
     pub(super) half_closed: bool,
+    /// The server has no room.
+    refused: bool,
     /// The server has begun to close.
     pub(super) server_closes: bool,
     /// Which channels are subscribed to now, by their trackers' indices.
@@ -166,6 +168,7 @@ impl Subscriber {
             complete_at: None,
             going_until: None,
             half_closed: false,
+            refused: false,
             server_closes: false,
             joined: vec![false; self.trackers.len()],
             commands: VecDeque::new(),
@@ -248,6 +251,10 @@ impl Subscriber {
             false => {
                 scene.network.close(line.link);
                 self.leave(scene);
+                if line.refused {
+                    let delay = scene.network.random.below(RETRY_MS);
+                    self.act_in(delay, scene);
+                }
             }
         }
     }
@@ -272,6 +279,7 @@ impl Subscriber {
         match response.status {
             503 => {
                 scene.oracle.note("503");
+                line.refused = true;
                 return false;
             }
             408 if !self.nature.diligent || matches!(line.session, Session::Answered) => return false,
@@ -360,6 +368,8 @@ const SINGLE: [Transport; 8] = [
 const SEVERAL: [Transport; 5] =
     [Transport::JsonSocket, Transport::Commands, Transport::JsonStream, Transport::LongPoll, Transport::ShortPoll];
 
+/// How long one who was refused waits at most.
+const RETRY_MS: u64 = 2_000;
 /// How long one who goes waits for the server.
 const PATIENCE_MS: u64 = 5_000;
 /// 1000, normal closure.

@@ -128,7 +128,7 @@ impl Subscriber {
 
 /// Sends one message, now and then hundreds at once.
 fn send_messages(line: &mut Line, scene: &mut Scene) {
-    let count = match scene.network.random.below(400) {
+    let count = match scene.network.random.below(1_000) {
         0 => 3_000,
         1..10 => scene.network.random.range(100, 600),
         _ => 1,
