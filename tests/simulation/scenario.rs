@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use redpoll::{Config, History};
 
-use crate::clients::{Client, Nature, Phase, Publisher, Subscriber, Transport};
+use crate::clients::{Client, Nature, Phase, Publisher, Rogue, Subscriber, Transport};
 use crate::network::Wake;
 use crate::oracle::Oracle;
 use crate::random::{Random, Trace};
@@ -131,6 +131,9 @@ fn client(id: usize, channels: usize, random: &mut Random) -> Client {
     // Any of them, in any order.
     own.rotate_left(random.index(channels));
     own.truncate(1 + random.index(channels));
+    if random.one_in(8) {
+        return Client::Rogue(Rogue::new(id));
+    }
     if random.one_in(5) {
         return Client::Publisher(Publisher::new(id, &own, random.pick(&[20, 300, 2_000])));
     }

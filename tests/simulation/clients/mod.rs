@@ -9,10 +9,12 @@ pub(crate) mod http;
 mod poll;
 mod publisher;
 mod requests;
+mod rogue;
 mod subscriber;
 mod websocket;
 
 pub(crate) use publisher::Publisher;
+pub(crate) use rogue::Rogue;
 pub(crate) use subscriber::{Nature, Subscriber, Transport};
 
 use crate::network::{Arrival, LinkId, Network, Speed};
@@ -40,6 +42,7 @@ pub(crate) struct Scene<'a> {
 pub(crate) enum Client {
     Subscriber(Subscriber),
     Publisher(Publisher),
+    Rogue(Rogue),
 }
 
 impl Client {
@@ -48,6 +51,7 @@ impl Client {
         match self {
             Client::Subscriber(subscriber) => subscriber.act(scene),
             Client::Publisher(publisher) => publisher.act(scene),
+            Client::Rogue(rogue) => rogue.act(scene),
         }
     }
 
@@ -59,6 +63,7 @@ impl Client {
         match self {
             Client::Subscriber(subscriber) => subscriber.receive(arrival, scene),
             Client::Publisher(publisher) => publisher.receive(arrival, scene),
+            Client::Rogue(rogue) => rogue.receive(arrival, scene),
         }
     }
 
@@ -66,6 +71,7 @@ impl Client {
         match self {
             Client::Subscriber(subscriber) => subscriber.link(),
             Client::Publisher(publisher) => publisher.link(),
+            Client::Rogue(rogue) => rogue.link(),
         }
     }
 
@@ -80,6 +86,7 @@ impl Client {
         match self {
             Client::Subscriber(subscriber) => subscriber.act_in(delay, scene),
             Client::Publisher(publisher) => publisher.act_in(delay, scene),
+            Client::Rogue(rogue) => rogue.act_in(delay, scene),
         }
     }
 }

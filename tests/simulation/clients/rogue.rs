@@ -1,65 +1,161 @@
-//! Rogues: nonsense, halves of requests, connections that say nothing.
+//! A rogue: nonsense, halves of requests, connections that say nothing. It gets a clear answer, and nobody else notices.
 
-use super::frames::KEY;
-use super::{Client, Cx, Phase, speed};
-use crate::network::{Arrival, LinkId};
+use super::frames::{ACCEPT, CLOSE, Frames, KEY};
+use super::http::Responses;
+use super::{Phase, Scene, any};
+use crate::network::{Arrival, LinkId, Wake};
+use crate::random::Random;
 
-#[derive(Default)]
 pub(crate) struct Rogue {
-    link: Option<LinkId>,
+    id: usize,
+    line: Option<Line>,
+    due: u64,
+}
+
+struct Line {
+    link: LinkId,
+    responses: Responses,
+    /// The answer that is due, if there is one.
+    status: Option<u16>,
+    /// What follows on the answer that leads away from HTTP: frames that end with this close code.
+    frames: Option<(Frames, u16)>,
+    streams: bool,
+}
+
+/// What a rogue sends, the status that this gets, and the code with which a WebSocket is closed.
+struct Attack {
+    bytes: Vec<u8>,
+    status: Option<u16>,
+    code: u16,
 }
 
 impl Rogue {
-    fn attack(&mut self, cx: &mut Cx) {
-        let speed = speed(false, cx.random());
-        let link = cx.network.connect(cx.me, speed);
-        self.link = Some(link);
-        let upgrade = format!(
-            "GET /channel/a HTTP/1.1\r\nHost: s\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
-        );
-        let mut bytes = match cx.random().below(10) {
-            0 => Vec::new(),
-            1 => b"GET /channel/a HT".to_vec(),
-            2 => b"nonsense\r\n\r\n".to_vec(),
-            3 => b"POST /channel/a HTTP/1.1\r\nHost: s\r\nContent-Length: 100\r\n\r\nnot all".to_vec(),
-            4 => b"POST /channel/a HTTP/1.1\r\nHost: s\r\nContent-Length: 10000000\r\n\r\n".to_vec(),
-            5 => [b"GET / HTTP/1.1\r\nHost: ".to_vec(), vec![b'a'; 20_000]].concat(),
-            6 => b"GET /channel/a?wait=20 HTTP/1.1\r\nHost: s\r\n\r\n".repeat(5),
-            7 => b"GET /channel/a HTTP/1.1\r\nHost: s\r\nAccept: text/event-stream\r\n\r\n".to_vec(),
-            8 => [upgrade.as_bytes(), b"\x81\x05hello"].concat(),
-            _ => [upgrade.as_bytes(), b"\x81\xfe\x40\x00abcdhalf a frame"].concat(),
-        };
-        if bytes.ends_with(b"event-stream\r\n\r\n") {
-            bytes.extend(vec![b'x'; cx.random().index(400_000)]);
+    pub(crate) fn new(id: usize) -> Rogue {
+        Rogue { id, line: None, due: 0 }
+    }
+
+    pub(crate) fn link(&self) -> Option<LinkId> {
+        self.line.as_ref().map(|line| line.link)
+    }
+
+    pub(crate) fn act_in(&mut self, delay_ms: u64, scene: &mut Scene) {
+        self.due = scene.network.now + delay_ms;
+        scene.network.wake_in(delay_ms, Wake::Client(self.id));
+    }
+
+    pub(crate) fn act(&mut self, scene: &mut Scene) {
+        if scene.network.now < self.due {
+            return;
         }
+        match self.line.take() {
+            Some(line) => go(&line, scene),
+            None if scene.phase == Phase::Busy && !scene.oracle.draining => self.attack(scene),
+            None => return,
+        }
+        let longest = scene.network.random.pick(&[300, 5_000, 60_000]);
+        let delay = scene.network.random.below(longest);
+        self.act_in(delay, scene);
+    }
+
+    fn attack(&mut self, scene: &mut Scene) {
+        let speed = any(&mut scene.network.random);
+        let link = scene.network.connect(self.id, speed);
+        let name = scene.oracle.channels[0].name.clone();
+        let Attack { bytes, status, code } = attack(&name, &mut scene.network.random);
         if !bytes.is_empty() {
-            cx.network.send(link, &bytes);
+            scene.network.send(link, &bytes);
         }
-        if cx.random().one_in(3) {
-            cx.network.half_close(link);
+        if scene.network.random.one_in(4) {
+            scene.network.half_close(link);
+        }
+        let frames = (status == Some(101)).then(|| (Frames::default(), code));
+        self.line = Some(Line { link, responses: Responses::default(), status, frames, streams: false });
+    }
+
+    pub(crate) fn receive(&mut self, arrival: Arrival, scene: &mut Scene) {
+        let Some(line) = &mut self.line else { return };
+        match arrival {
+            Arrival::Bytes(bytes) => line.receive(&bytes, scene),
+            Arrival::End | Arrival::Reset => {
+                scene.network.close(line.link);
+                self.line = None;
+            }
         }
     }
 }
 
-impl Client for Rogue {
-    fn wake(&mut self, phase: Phase, cx: &mut Cx) {
-        if let Some(link) = self.link.take() {
-            cx.abandon(link);
-        }
-        if phase == Phase::Active {
-            self.attack(cx);
-            let delay = cx.random().range(100, 40_000);
-            cx.wake_in(delay);
+impl Line {
+    fn receive(&mut self, bytes: &[u8], scene: &mut Scene) {
+        if self.streams {
+            self.receive_frames(bytes, scene);
+        } else {
+            self.responses.push(bytes);
+            while !self.streams
+                && let Some(response) = self.responses.next()
+            {
+                if response.status == 503 {
+                    // What follows is then anything but what it was meant as.
+                    (self.streams, self.frames) = (true, None);
+                    return;
+                }
+                let text = String::from_utf8_lossy(&response.body);
+                assert!(Some(response.status) == self.status, "not {:?}: {text}", self.status);
+                assert!(response.status != 101 || response.field("sec-websocket-accept") == Some(ACCEPT));
+                self.streams = response.field("content-length").is_none();
+                scene.oracle.note("answer to a rogue");
+            }
+            if self.streams {
+                let rest = self.responses.take_rest();
+                self.receive_frames(&rest, scene);
+            }
         }
     }
 
-    fn arrive(&mut self, link: LinkId, arrival: Arrival, _: Phase, cx: &mut Cx) {
-        if self.link == Some(link) && !matches!(arrival, Arrival::Bytes(_)) {
-            self.link = None;
-            cx.network.close(link);
+    fn receive_frames(&mut self, bytes: &[u8], scene: &Scene) {
+        let Some((frames, code)) = &mut self.frames else { return };
+        frames.push(bytes);
+        while let Some((opcode, payload)) = frames.next() {
+            if opcode == CLOSE {
+                let told = u16::from_be_bytes([payload[0], payload[1]]);
+                // It has not lost what it did wrong, but may have lost messages before it did.
+                let right = told == *code || told == 4008 || told == 1001 && scene.oracle.draining;
+                assert!(right, "closed with {told}, not {code}");
+            }
         }
     }
+}
 
-    fn check_settled(&self, _: bool, _: &mut Cx) {}
+fn go(line: &Line, scene: &mut Scene) {
+    match scene.network.random.below(3) {
+        0 => scene.network.reset(line.link),
+        1 => scene.network.vanish(line.link),
+        _ => scene.network.close(line.link),
+    }
+}
+
+fn attack(channel: &str, random: &mut Random) -> Attack {
+    let get = format!("GET /channel/{channel} HTTP/1.1\r\nHost: redpoll\r\n");
+    let post = format!("POST /channel/{channel} HTTP/1.1\r\nHost: redpoll\r\n");
+    let upgrade = format!(
+        "{get}Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+    );
+    let websocket = |frame: &[u8], code| (Some(101), [upgrade.as_bytes(), frame].concat(), code);
+    let (status, bytes, code) = match random.below(12) {
+        0 => (None, Vec::new(), 0),
+        1 => (Some(408), get.into_bytes(), 0),
+        2 => (Some(400), b"nonsense\r\n\r\n".to_vec(), 0),
+        3 => (Some(408), format!("{post}Content-Length: 100\r\n\r\nnot all").into_bytes(), 0),
+        4 => (Some(413), format!("{post}Content-Length: 10000000\r\n\r\n").into_bytes(), 0),
+        5 => (Some(431), format!("{get}Cookie: {}", "a".repeat(20_000)).into_bytes(), 0),
+        6 => (Some(200), format!("{get}\r\n").repeat(40).into_bytes(), 0),
+        7 => {
+            let noise = "x".repeat(random.index(400_000));
+            (Some(200), format!("{get}Accept: text/event-stream\r\n\r\n{noise}").into_bytes(), 0)
+        }
+        8 => websocket(b"\x81\x05hello", 1002),
+        9 => websocket(b"\x83\x80abcd", 1002),
+        10 => websocket(b"\x81\x82abcd\x9e\x9f", 1007),
+        _ => websocket(b"\x81\xfe\x40\x00abcdhalf a frame", 1001),
+    };
+    Attack { bytes, status, code }
 }
