@@ -14,6 +14,7 @@ pub(crate) struct Rogue {
 
 struct Line {
     link: LinkId,
+    begun: u64,
     responses: Responses,
     /// The answer that is due, if there is one.
     status: Option<u16>,
@@ -69,7 +70,8 @@ impl Rogue {
             scene.network.half_close(link);
         }
         let frames = (status == Some(101)).then(|| (Frames::default(), code));
-        self.line = Some(Line { link, responses: Responses::default(), status, frames, streams: false });
+        let begun = scene.network.now;
+        self.line = Some(Line { link, begun, responses: Responses::default(), status, frames, streams: false });
     }
 
     pub(crate) fn receive(&mut self, arrival: Arrival, scene: &mut Scene) {
@@ -99,7 +101,9 @@ impl Line {
                     return;
                 }
                 let text = String::from_utf8_lossy(&response.body);
-                assert!(Some(response.status) == self.status, "not {:?}: {text}", self.status);
+                // What was sent in one go may still arrive too slowly.
+                let late = response.status == 408 && scene.network.now - self.begun >= HEAD_TIMEOUT_MS;
+                assert!(late || Some(response.status) == self.status, "not {:?}: {text}", self.status);
                 assert!(response.status != 101 || response.field("sec-websocket-accept") == Some(ACCEPT));
                 self.streams = response.field("content-length").is_none();
                 scene.oracle.note("answer to a rogue");
@@ -159,3 +163,6 @@ fn attack(channel: &str, random: &mut Random) -> Attack {
     };
     Attack { bytes, status, code }
 }
+
+/// How long the stories' servers wait for a head.
+const HEAD_TIMEOUT_MS: u64 = 10_000;
