@@ -3,8 +3,11 @@
 pub mod close;
 pub mod command;
 pub mod content;
+#[cfg_attr(not(feature = "deflate"), path = "no_deflate.rs")]
+pub mod deflate;
 pub mod envelope;
 pub mod event_stream;
+pub mod extension;
 pub mod form;
 pub mod frame;
 pub mod handshake;
