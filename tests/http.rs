@@ -1,110 +1,31 @@
 //! HTTP as bytes: what each request is answered, however its bytes are split.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::io::{self, Read, Write};
-use std::rc::Rc;
+mod support;
 
-use redpoll::{
-    Config, ConnectionId, Consumer, Context, Engine, Message, Now, Readiness, Response, Seed, Server, Status, Stream,
-};
+use redpoll::{Config, Context, Request, Response};
+use support::{Rig, server};
 
-/// A client's end of a connection in memory: reads are given out piece by piece, as they were put in.
-#[derive(Clone, Default)]
-struct Pipe(Rc<RefCell<Ends>>);
-
-#[derive(Default)]
-struct Ends {
-    to_server: VecDeque<Vec<u8>>,
-    from_server: Vec<u8>,
-    shut: bool,
-}
-
-impl Read for Pipe {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut ends = self.0.borrow_mut();
-        let Some(mut piece) = ends.to_server.pop_front() else { return Err(io::ErrorKind::WouldBlock.into()) };
-        let size = piece.len().min(buffer.len());
-        buffer[..size].copy_from_slice(&piece[..size]);
-        if size < piece.len() {
-            ends.to_server.push_front(piece.split_off(size));
-        }
-        Ok(size)
-    }
-}
-
-impl Write for Pipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().from_server.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Stream for Pipe {
-    fn shutdown(&mut self) -> io::Result<()> {
-        self.0.borrow_mut().shut = true;
-        Ok(())
-    }
-}
-
-/// Subscribes to and publishes to the one channel that the path names.
-struct Channel;
-
-impl Consumer for Channel {
-    fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
-        let name = cx.request().map_or("", |request| request.param("name"));
-        cx.subscribe(name);
-        Ok(())
-    }
-
-    fn receive(&mut self, message: Message, cx: &mut Context) {
-        for channel in cx.channels() {
-            cx.publish(&channel, message);
-        }
-    }
-}
-
-fn echo(message: Message, cx: &mut Context) {
-    cx.send(message);
-}
-
-const NOW: Now = Now { monotonic_ms: 5_000, unix_ms: 784_111_777_000 };
-
-fn engine() -> Engine<Pipe> {
+fn rig() -> Rig {
     let config = Config {
         message_bytes_max: 100,
         head_bytes_max: 512,
         origins: vec!["https://friend.example".into()],
         ..Config::default()
     };
-    Server::new()
-        .config(config)
-        .route("/channel/{name}", |_| Channel)
-        .route("/echo", |_| echo)
-        .get("/hello", |request, _| Response::text(format!("hello {}", request.query("name").unwrap_or_default())))
-        .post("/form", |request, _| Response::text(request.form("content").unwrap_or_default().into_owned()))
-        .into_engine(Seed { epoch: 0x5f3a, jitter: 7 }, NOW)
+    let form =
+        |request: &Request, _: &mut Context| Response::text(request.form("content").unwrap_or_default().into_owned());
+    Rig::of(server().config(config).post("/form", form))
 }
 
 /// What the pieces are answered on a new connection, and whether the server ends it.
 fn talk<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> (String, bool) {
-    let (mut engine, pipe) = (engine(), Pipe::default());
-    let Ok(id) = engine.accept(pipe.clone(), None, NOW) else { panic!("the engine has room") };
+    let mut rig = rig();
+    let client = rig.connect();
     for piece in pieces {
-        if piece.is_empty() {
-            continue;
-        }
-        pipe.0.borrow_mut().to_server.push_back(piece.to_vec());
-        let readable = Readiness { readable: true, ..Readiness::default() };
-        engine.ready(id, readable, NOW);
-        engine.turn(NOW);
+        rig.send(&client, piece);
+        rig.turn();
     }
-    let ends = pipe.0.borrow();
-    (String::from_utf8_lossy(&ends.from_server).into_owned(), ends.shut)
+    (client.text(), client.is_shut())
 }
 
 /// The same bytes whole, byte by byte, and split in two at every place, must be answered the same.
@@ -240,7 +161,7 @@ fn pipelined_requests_are_answered_in_their_order() {
 fn a_head_request_gets_the_head_of_get() {
     let (get, _) = talk([b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n".as_slice()]);
     let (head, _) = talk([b"HEAD /hello HTTP/1.1\r\nHost: x\r\n\r\n".as_slice()]);
-    assert_eq!(head, get.trim_end_matches("hello "));
+    assert_eq!(head, get.trim_end_matches("hello"));
     let (poll, _) = talk([b"HEAD /channel/a?wait=9 HTTP/1.1\r\nHost: x\r\n\r\n".as_slice()]);
     assert!(poll.contains("ETag: \"00005f3a-0\"\r\n") && poll.ends_with("\r\n\r\n"), "{poll}");
 }
@@ -362,30 +283,18 @@ const VIOLATIONS: [(&[u8], u16); 12] = [
 
 #[test]
 fn what_breaks_the_protocol_gets_its_close_code_and_nobody_else_is_harmed() {
-    let handshake = b"GET /echo HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     for (frames, code) in VIOLATIONS {
-        let (mut engine, pipe, other) = (engine(), Pipe::default(), Pipe::default());
-        let accept = |engine: &mut Engine<Pipe>, pipe: &Pipe| {
-            engine.accept(pipe.clone(), None, NOW).unwrap_or_else(|_| panic!("room"))
-        };
-        let (id, neighbour) = (accept(&mut engine, &pipe), accept(&mut engine, &other));
-        let send = |engine: &mut Engine<Pipe>, pipe: &Pipe, id: ConnectionId, bytes: &[u8]| {
-            pipe.0.borrow_mut().to_server.push_back(bytes.to_vec());
-            engine.ready(id, Readiness { readable: true, ..Readiness::default() }, NOW);
-            engine.turn(NOW);
-        };
-        send(&mut engine, &pipe, id, handshake);
-        send(&mut engine, &other, neighbour, handshake);
-        pipe.0.borrow_mut().from_server.clear();
+        let mut rig = rig();
+        let [client, neighbour] = [(); 2].map(|()| rig.websocket("/echo", None));
         for byte in frames {
-            send(&mut engine, &pipe, id, &[*byte]);
+            rig.send(&client, [*byte]);
+            rig.turn();
         }
-        let answer = pipe.0.borrow().from_server.clone();
+        let answer = client.bytes();
         assert_eq!(answer.first(), Some(&0x88), "{}", frames.escape_ascii());
         assert_eq!(answer.get(2..4), Some(code.to_be_bytes().as_slice()), "{}", frames.escape_ascii());
-        assert!(pipe.0.borrow().shut, "the server ends the connection first");
-        other.0.borrow_mut().from_server.clear();
-        send(&mut engine, &other, neighbour, b"\x81\x82\0\0\0\0ok");
-        assert_eq!(other.0.borrow().from_server, b"\x81\x02ok");
+        assert!(client.is_shut(), "the server ends the connection first");
+        rig.send(&neighbour, b"\x81\x82\0\0\0\0ok");
+        assert_eq!(neighbour.bytes(), b"\x81\x02ok");
     }
 }

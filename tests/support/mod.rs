@@ -5,184 +5,21 @@
 //! clock; it tells the engine what a poll would tell it. [`Subscriber`] follows one channel by any transport.
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
+mod line;
 mod reading;
 mod subscriber;
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
-use std::rc::Rc;
 use std::time::Duration;
 
 use redpoll::{
-    Action, Config, ConnectionId, Consumer, Context, Engine, Message, Now, Position, Readiness, Response, Seed, Server,
-    Status, Stream,
+    Action, Config, Consumer, Context, Engine, Message, Now, Position, Readiness, Response, Seed, Server, Status,
 };
 
+pub(crate) use line::{Client, Line};
 pub(crate) use reading::{Answer, Event, Frame};
 pub(crate) use subscriber::{Subscriber, Way};
 
 pub(crate) const EPOCH: u32 = 0x5f3a;
-
-/// Both ends of one connection.
-#[derive(Clone)]
-pub(crate) struct Line(Rc<RefCell<Ends>>);
-
-pub(crate) struct Ends {
-    /// What the client has sent and the engine has not read.
-    to_server: VecDeque<u8>,
-    /// The client will send no more.
-    ended: bool,
-    /// The client has gone: reads and writes fail.
-    broken: bool,
-    /// What the engine has written and the client has not taken.
-    from_server: Vec<u8>,
-    /// How much of that there may be.
-    capacity: usize,
-    /// A write came up short, and the engine waits to be told that it can go on.
-    full: bool,
-    /// What the client has taken and not yet understood.
-    received: Vec<u8>,
-    /// How often the engine has read and written; tries that found nothing to read or no room count too.
-    pub(crate) reads: usize,
-    pub(crate) writes: usize,
-    /// The engine has ended its side.
-    pub(crate) shut: bool,
-    /// The engine has given the stream back.
-    pub(crate) closed: bool,
-}
-
-impl Line {
-    fn new(capacity: usize) -> Line {
-        Line(Rc::new(RefCell::new(Ends {
-            to_server: VecDeque::new(),
-            ended: false,
-            broken: false,
-            from_server: Vec::new(),
-            capacity,
-            full: false,
-            received: Vec::new(),
-            reads: 0,
-            writes: 0,
-            shut: false,
-            closed: false,
-        })))
-    }
-}
-
-impl Read for Line {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut ends = self.0.borrow_mut();
-        ends.reads += 1;
-        match (ends.broken, ends.to_server.is_empty(), ends.ended) {
-            (true, _, _) => Err(ErrorKind::ConnectionReset.into()),
-            (false, true, false) => Err(ErrorKind::WouldBlock.into()),
-            _ => ends.to_server.read(buffer),
-        }
-    }
-}
-
-impl Write for Line {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut ends = self.0.borrow_mut();
-        ends.writes += 1;
-        if ends.broken {
-            return Err(ErrorKind::BrokenPipe.into());
-        }
-        let taken = bytes.len().min(ends.capacity.saturating_sub(ends.from_server.len()));
-        ends.full = taken < bytes.len();
-        if taken == 0 && ends.full {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        ends.from_server.extend_from_slice(&bytes[..taken]);
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Stream for Line {
-    fn shutdown(&mut self) -> io::Result<()> {
-        self.0.borrow_mut().shut = true;
-        Ok(())
-    }
-}
-
-/// A client's end of a connection.
-#[derive(Clone)]
-pub(crate) struct Client {
-    pub(crate) id: ConnectionId,
-    line: Line,
-}
-
-impl Client {
-    /// Counters and state of the line.
-    pub(crate) fn line(&self) -> std::cell::Ref<'_, Ends> {
-        self.line.0.borrow()
-    }
-
-    /// Takes what has been written; [`Rig::turn`] then tells the engine that there is room again.
-    fn receive(&self) -> std::cell::RefMut<'_, Vec<u8>> {
-        std::cell::RefMut::map(self.line.0.borrow_mut(), |ends| {
-            ends.received.append(&mut ends.from_server);
-            &mut ends.received
-        })
-    }
-
-    /// Everything received.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
-        std::mem::take(&mut *self.receive())
-    }
-
-    /// Everything received, as text.
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes()).into_owned()
-    }
-
-    /// The next whole answer, if it has arrived. Of a WebSocket or event stream this is the head.
-    pub(crate) fn answer(&self) -> Option<Answer> {
-        reading::answer(&mut self.receive())
-    }
-
-    /// All whole frames that have arrived.
-    pub(crate) fn frames(&self) -> Vec<Frame> {
-        let mut received = self.receive();
-        std::iter::from_fn(|| reading::frame(&mut received)).collect()
-    }
-
-    /// All whole events that have arrived.
-    pub(crate) fn events(&self) -> Vec<Event> {
-        let mut received = self.receive();
-        std::iter::from_fn(|| reading::event(&mut received)).collect()
-    }
-
-    /// Bytes of the client arrive, and nobody tells the engine.
-    pub(crate) fn arrive(&self, bytes: impl AsRef<[u8]>) {
-        self.line.0.borrow_mut().to_server.extend(bytes.as_ref());
-    }
-
-    /// How much the engine may write from now on before the client takes it.
-    pub(crate) fn set_capacity(&self, capacity: usize) {
-        self.receive();
-        self.line.0.borrow_mut().capacity = capacity;
-    }
-
-    /// A write has come up short, and the client has taken nothing since.
-    pub(crate) fn is_full(&self) -> bool {
-        let line = self.line();
-        line.full && line.from_server.len() >= line.capacity
-    }
-
-    pub(crate) fn is_shut(&self) -> bool {
-        self.line().shut
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.line().closed
-    }
-}
 
 /// An engine, its clock, and the clients connected to it.
 pub(crate) struct Rig {
@@ -255,10 +92,8 @@ impl Rig {
     /// engine would sleep.
     pub(crate) fn turn(&mut self) -> Option<Duration> {
         for client in &self.clients {
-            let mut ends = client.line.0.borrow_mut();
-            if ends.full && ends.from_server.len() < ends.capacity && !ends.closed {
-                ends.full = false;
-                drop(ends);
+            let has_room = client.line.0.borrow_mut().take_room();
+            if has_room {
                 self.engine.ready(client.id, Readiness { writable: true, ..Readiness::default() }, self.now);
             }
         }
@@ -307,6 +142,20 @@ impl Rig {
     pub(crate) fn get(&mut self, target: &str, fields: &str) -> Client {
         let client = self.connect();
         self.send(&client, get(target, fields));
+        client
+    }
+
+    /// The same, with what it gets at once.
+    pub(crate) fn ask(&mut self, target: &str, fields: &str) -> Client {
+        let client = self.get(target, fields);
+        self.turn();
+        client
+    }
+
+    /// A subscriber by any transport, which has taken what it got at once.
+    pub(crate) fn join(&mut self, target: &str, fields: &str) -> Client {
+        let client = self.ask(target, fields);
+        client.bytes();
         client
     }
 
@@ -368,8 +217,13 @@ pub(crate) fn frame(opcode: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
     bytes
 }
 
+/// What makes a GET a WebSocket.
 pub(crate) const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+/// The same with the subprotocol of commands.
+pub(crate) const COMMANDS: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                                   Sec-WebSocket-Protocol: redpoll.v1\r\n";
 pub(crate) const EVENT_STREAM: &str = "Accept: text/event-stream\r\n";
 pub(crate) const REDPOLL_V1: Option<&str> = Some("redpoll.v1");
 
@@ -383,7 +237,10 @@ pub(crate) fn server() -> Server {
     Server::new()
         .route("/channel/{names}", |_| Channels)
         .route("/echo", |_| |message: Message, cx: &mut Context| cx.send(message))
-        .get("/hello", |_, _| Response::text("hello"))
+        .get("/hello", |request, _| match request.query("name") {
+            Some(name) => Response::text(format!("hello {name}")),
+            None => Response::text("hello"),
+        })
         .delete("/channel/{names}", |request, cx| {
             request.param("names").split(',').for_each(|name| cx.clear_history(name));
             Response::new(204)
