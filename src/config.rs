@@ -15,6 +15,11 @@ pub struct Config {
     pub subscriptions_max: usize,
     /// One message: content of a POST, payload of a WebSocket message. 413, or close 1009.
     pub message_bytes_max: usize,
+    /// Whether WebSocket clients that offer permessage-deflate get it (RFC 7692). A build without the feature `deflate`
+    /// never does.
+    pub deflate: bool,
+    /// From how many bytes of payload a message to them is compressed: below, the saving is less than a packet.
+    pub deflate_from_bytes: usize,
     /// A request's head. Browsers send under 2 KiB; cookies make it more. 431.
     pub head_bytes_max: usize,
     /// How long a poll may wait: longer than any proxy's usual limit of 60 s makes no sense. 400.
@@ -77,6 +82,8 @@ impl Default for Config {
             channels_max: 65_536,
             subscriptions_max: 1_024,
             message_bytes_max: 64 << 10,
+            deflate: true,
+            deflate_from_bytes: 256,
             head_bytes_max: 8 << 10,
             wait_s_max: 120,
             poll_messages_max: 1_000,

@@ -13,7 +13,7 @@ use crate::router::Request;
 use crate::time::Now;
 use crate::wire::close::CloseCode;
 use crate::wire::form::{check_channel_name, check_event_name};
-use crate::wire::frame::{self, Opcode};
+use crate::wire::frame::Opcode;
 use crate::wire::position::{Position, Since};
 use crate::wire::status::Status;
 
@@ -293,9 +293,10 @@ impl<'a> Context<'a> {
     /// streams get nothing but what is published.
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) {
         let message = message.into();
-        if let State::WebSocket(..) = self.connection.state {
+        if let State::WebSocket(websocket, _) = &self.connection.state {
             let opcode = if message.binary { Opcode::Binary } else { Opcode::Text };
-            return frame::encode(opcode, message.data, &mut self.world.output);
+            let World { hub, output, .. } = self.world;
+            return hub.deflater().encode(opcode, message.data, websocket.window(), output);
         }
         let (sent, binary) = self.call.sent.get_or_insert_default();
         sent.extend_from_slice(message.data);

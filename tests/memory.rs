@@ -91,6 +91,7 @@ impl Consumer for Channel {
 
 const WEBSOCKET: &[u8] = b"GET /channel/a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const ENVELOPES: &[u8] = b"GET /channel/a?form=json HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const DEFLATED: &[u8] = b"GET /channel/a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
 const EVENT_STREAM: &[u8] = b"GET /channel/a HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";
 const LONG_POLL: &[u8] = b"GET /channel/a?wait=60 HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -99,7 +100,8 @@ fn at(seconds: u64) -> Now {
 }
 
 fn engine() -> Engine<Wire> {
-    let server = Server::new().config(Config::default()).route("/channel/{name}", |_| Channel);
+    let config = Config { deflate_from_bytes: 16, ..Config::default() };
+    let server = Server::new().config(config).route("/channel/{name}", |_| Channel);
     server.into_engine(Seed { epoch: 1, jitter: 1 }, at(0))
 }
 
@@ -138,11 +140,15 @@ fn allocations(count: u32, request: &'static [u8]) -> usize {
     let mut engine = engine();
     open(&mut engine, count, request);
     for _ in 0..300 {
-        engine.publish("a", Message::from("warming up, until the history is full"), at(0)).expect("published");
+        engine
+            .publish("a", Message::from("warming up, warming up, warming up, until the history is full"), at(0))
+            .expect("published");
         engine.turn(at(0));
     }
     let (before, written) = (ALLOCATIONS.load(Relaxed), WRITTEN.with_borrow(|written| *written));
-    engine.publish("a", Message::from("this one is counted"), at(0)).expect("published");
+    engine
+        .publish("a", Message::from("this one is counted, counted, counted, counted, counted"), at(0))
+        .expect("published");
     engine.turn(at(0));
     assert!(WRITTEN.with_borrow(|now| now - written) >= 20 * count as usize, "everyone was written to");
     ALLOCATIONS.load(Relaxed) - before
@@ -153,6 +159,14 @@ fn an_idle_websocket_costs_at_most_128_bytes() {
     let bytes = bytes_each(WEBSOCKET);
     println!("{bytes} bytes an idle subscribed WebSocket");
     assert!(bytes <= BYTES_MAX, "{bytes}");
+}
+
+#[test]
+fn an_idle_websocket_with_compression_costs_no_more_than_one_without() {
+    let (compressed, plain) = (bytes_each(DEFLATED), bytes_each(WEBSOCKET));
+    println!("{compressed} bytes an idle subscribed WebSocket with compression, {plain} without");
+    // What the tables share out may round either way.
+    assert!(compressed.abs_diff(plain) <= 1, "{compressed} and {plain}");
 }
 
 #[test]
@@ -173,6 +187,7 @@ fn a_waiting_poll_costs_at_most_128_bytes() {
 fn a_delivery_to_a_websocket_does_not_allocate() {
     assert_eq!(allocations(1_000, WEBSOCKET), allocations(10, WEBSOCKET));
     assert_eq!(allocations(1_000, ENVELOPES), allocations(10, ENVELOPES));
+    assert_eq!(allocations(1_000, DEFLATED), allocations(10, DEFLATED));
 }
 
 #[test]
@@ -188,7 +203,9 @@ fn a_delivery_to_a_waiting_poll_does_not_allocate() {
         let ids = open(&mut engine, count, LONG_POLL);
         // Everyone is answered and polls again, so that every table and buffer has its size.
         for _ in 0..300 {
-            engine.publish("a", Message::from("warming up, until the history is full"), at(0)).expect("published");
+            engine
+                .publish("a", Message::from("warming up, warming up, warming up, until the history is full"), at(0))
+                .expect("published");
             engine.turn(at(0));
             for id in &ids {
                 INPUT.set(LONG_POLL);
@@ -197,7 +214,9 @@ fn a_delivery_to_a_waiting_poll_does_not_allocate() {
             engine.turn(at(0));
         }
         let before = ALLOCATIONS.load(Relaxed);
-        engine.publish("a", Message::from("this one is counted"), at(0)).expect("published");
+        engine
+            .publish("a", Message::from("this one is counted, counted, counted, counted, counted"), at(0))
+            .expect("published");
         engine.turn(at(0));
         assert_eq!(engine.metrics().subscriptions, 0, "everyone was answered");
         ALLOCATIONS.load(Relaxed) - before

@@ -217,6 +217,28 @@ const LIMITS: &[Flag] = &[
             Ok(())
         },
     },
+    #[cfg(feature = "deflate")]
+    Flag {
+        name: "deflate",
+        value: "on|off",
+        repeats: false,
+        help: "compress for WebSockets that offer it [on]",
+        set: |draft, text| {
+            draft.serve.config.deflate = switch(text)?;
+            Ok(())
+        },
+    },
+    #[cfg(feature = "deflate")]
+    Flag {
+        name: "deflate-from",
+        value: "SIZE",
+        repeats: false,
+        help: "smaller messages are not compressed [256]",
+        set: |draft, text| {
+            draft.serve.config.deflate_from_bytes = size(text, 0..=SIZE_MAX)?;
+            Ok(())
+        },
+    },
     Flag {
         name: "max-head",
         value: "SIZE",

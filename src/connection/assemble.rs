@@ -83,7 +83,7 @@ impl Visit<'_> {
     fn tell_gap(&mut self, subscription: SubscriptionId) -> bool {
         let Some((from, to)) = self.world.hub.gap(subscription) else { return true };
         match &self.connection.state {
-            State::WebSocket(websocket, _) if websocket.form == Form::Frame => {
+            State::WebSocket(websocket, _) if matches!(websocket.form, Form::Frame(_)) => {
                 if self.world.output.is_empty() {
                     self.close_for_lag();
                 }

@@ -79,7 +79,8 @@ pub(crate) enum State {
     EventStream(EventStream),
     /// With what is unfinished.
     WebSocket(WebSocket, Decoder),
-    Closing(Closing),
+    /// With what is unfinished.
+    Closing(Closing, Decoder),
     Draining(Draining),
     /// To be removed from the engine's table.
     Gone,
@@ -143,8 +144,7 @@ impl Connection {
     pub(crate) fn held_bytes(&self) -> usize {
         let state = match &self.state {
             State::Request(request) => request.held_bytes(),
-            State::WebSocket(_, decoder) => decoder.held_bytes(),
-            State::Closing(closing) => closing.held_bytes(),
+            State::WebSocket(_, decoder) | State::Closing(_, decoder) => decoder.held_bytes(),
             _ => 0,
         };
         state + self.backlog.as_ref().map_or(0, |backlog| backlog.held_bytes())
@@ -166,7 +166,7 @@ impl State {
             State::Poll(..) => "poll",
             State::EventStream(_) => "event stream",
             State::WebSocket(..) => "websocket",
-            State::Closing(_) => "closing",
+            State::Closing(..) => "closing",
             State::Draining(_) => "draining",
             State::Gone => "gone",
         }
@@ -221,7 +221,7 @@ impl Visit<'_> {
             State::Responding(_) | State::Poll(..) => 0,
             State::EventStream(_) => self.receive_on_event_stream(bytes),
             State::WebSocket(..) => self.receive_frames(bytes),
-            State::Closing(_) => self.receive_closing(bytes),
+            State::Closing(..) => self.receive_closing(bytes),
             State::Draining(_) => self.receive_draining(bytes),
             State::Gone => bytes.len(),
         }
@@ -243,7 +243,7 @@ impl Visit<'_> {
 
     /// The connection's timer has expired.
     pub(crate) fn expire(&mut self) {
-        if self.connection.is_blocked() && !matches!(self.connection.state, State::Closing(_)) {
+        if self.connection.is_blocked() && !matches!(self.connection.state, State::Closing(..)) {
             return self.expire_blocked();
         }
         match self.connection.state {
@@ -252,7 +252,7 @@ impl Visit<'_> {
             State::Poll(..) => self.answer_poll(&[]),
             State::EventStream(_) => self.expire_event_stream(),
             State::WebSocket(..) => self.expire_websocket(),
-            State::Closing(_) | State::Draining(_) => self.connection.state = State::Gone,
+            State::Closing(..) | State::Draining(_) => self.connection.state = State::Gone,
             State::Gone => {}
         }
     }

@@ -41,7 +41,7 @@ impl Visit<'_> {
         terms: Terms,
     ) -> Result<(), Response> {
         let asked = Asked::of(request, self.world.config.wait_s_max)?;
-        let handshake = handshake_of(request)?;
+        let handshake = handshake_of(request, &self.world.config)?;
         let mut call = Call { connecting: true, ..Call::default() };
         consumer.connect(&mut self.context(&mut call, Some(request)))?;
         if let Some(refused) = call.refused {

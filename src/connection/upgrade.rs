@@ -1,6 +1,9 @@
 //! The opening handshake, as the server checks and answers it (RFC 6455 §4.2).
 
+use crate::config::Config;
 use crate::router::Request;
+use crate::wire::deflate;
+use crate::wire::extension::{self, Agreement};
 use crate::wire::handshake::{accept_key, key_is_valid};
 use crate::wire::head::Method;
 use crate::wire::response::Response;
@@ -15,14 +18,16 @@ pub(super) struct Handshake {
     pub(super) accept: String,
     /// Whether the client offers [`SUBPROTOCOL`].
     pub(super) subprotocol: bool,
+    /// How messages are compressed, if the client offers it and the server wants it.
+    pub(super) deflate: Option<Agreement>,
 }
 
 /// Checks a request that asks for a WebSocket; `None` if it does not ask.
 ///
 /// # Errors
 /// 426 with the version for any other than 13, 400 for a key that is not 16 bytes, for a missing `Connection:
-/// upgrade`, and for HTTP/1.0 (§4.2.1).
-pub(super) fn handshake_of(request: &Request) -> Result<Option<Handshake>, Response> {
+/// upgrade`, for HTTP/1.0 (§4.2.1), and for extensions that cannot be read (§9.1).
+pub(super) fn handshake_of(request: &Request, config: &Config) -> Result<Option<Handshake>, Response> {
     let head = request.head();
     if !head.has_token("upgrade", "websocket") || request.method() != Method::Get {
         return Ok(None);
@@ -40,11 +45,13 @@ pub(super) fn handshake_of(request: &Request) -> Result<Option<Handshake>, Respo
             upgrade_required("the WebSocket version must be 13 (RFC 6455 §4.2.1)").field("Sec-WebSocket-Version", "13")
         );
     }
+    let offered = extension::negotiate(head.fields("sec-websocket-extensions"))?;
     let mut keys = head.fields("sec-websocket-key");
     match (keys.next(), keys.next()) {
         (Some(key), None) if key_is_valid(key) => Ok(Some(Handshake {
             accept: accept_key(key),
             subprotocol: head.has_token("sec-websocket-protocol", SUBPROTOCOL),
+            deflate: offered.filter(|_| config.deflate && deflate::AVAILABLE),
         })),
         _ => refuse("Sec-WebSocket-Key must be given once and be 16 bytes in Base64 (RFC 6455 §4.2.1)"),
     }

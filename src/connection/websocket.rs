@@ -4,15 +4,18 @@ use super::closing::Closing;
 use super::subscribe::Unknown;
 use super::upgrade::{Handshake, SUBPROTOCOL};
 use super::{State, Visit};
+use crate::config::{Config, RECEIVE_BYTES};
 use crate::consumer::{Call, Consumer, Message, Reason};
 use crate::hub::Form;
 use crate::wire::close::{self, CloseCode, Violation};
 use crate::wire::command::{Ack, push_subscribed};
 use crate::wire::envelope::push_gap;
+use crate::wire::extension::Window;
 use crate::wire::frame::{self, Opcode};
 use crate::wire::message::{Decoder, Event, Limits, Role};
 use crate::wire::position::Position;
 use crate::wire::response;
+use crate::wire::utf8;
 
 /// An open WebSocket.
 pub(crate) struct WebSocket {
@@ -21,6 +24,13 @@ pub(crate) struct WebSocket {
     commands: bool,
     /// A ping has been sent, and nothing has come since.
     pinged: bool,
+}
+
+impl WebSocket {
+    /// What was agreed on for compression.
+    pub(crate) fn window(&self) -> Option<Window> {
+        self.form.window()
+    }
 }
 
 /// How a WebSocket comes to its end.
@@ -43,8 +53,12 @@ impl Visit<'_> {
         if handshake.subprotocol {
             response::push_field(output, "Sec-WebSocket-Protocol", SUBPROTOCOL);
         }
+        if let Some(agreement) = handshake.deflate {
+            response::push_field(output, "Sec-WebSocket-Extensions", &agreement.to_string());
+        }
         response::push_end(output);
-        let form = if raw && !handshake.subprotocol { Form::Frame } else { Form::EnvelopeFrame };
+        let window = handshake.deflate.map(|agreement| agreement.window);
+        let form = if raw && !handshake.subprotocol { Form::Frame(window) } else { Form::EnvelopeFrame(window) };
         self.connection.state =
             State::WebSocket(WebSocket { form, commands: handshake.subprotocol, pinged: false }, Decoder::default());
         self.world.schedule(self.id, self.world.config.ping_interval_ms);
@@ -53,7 +67,7 @@ impl Visit<'_> {
             self.confirm_subscriptions(unknown);
         }
         for gap in unknown {
-            if form == Form::Frame {
+            if let Form::Frame(_) = form {
                 return self.close_for_lag();
             }
             let channel = self.world.hub.channel_name(self.world.hub.subscription(gap.subscription).channel).clone();
@@ -107,7 +121,11 @@ impl Visit<'_> {
             None => return at,
             Some(Ending::Peer(code)) => self.answer_close(code),
             Some(Ending::Violation(violation)) => self.fail_websocket(violation),
-            Some(Ending::Consumer(code, reason)) => self.close_websocket(code, &reason, Reason::Closing(code)),
+            Some(Ending::Consumer(code, reason)) => {
+                self.close_websocket(code, &reason, Reason::Closing(code));
+                // What follows is not served any more, but the peer's Close may be in it.
+                return at;
+            }
         }
         bytes.len()
     }
@@ -119,7 +137,8 @@ impl Visit<'_> {
         bytes: &mut [u8],
         at: &mut usize,
     ) -> Option<Ending> {
-        let limits = self.limits();
+        let deflate = matches!(&self.connection.state, State::WebSocket(open, _) if open.window().is_some());
+        let limits = limits(&self.world.config, deflate);
         loop {
             let (used, event) = match decoder.decode(&mut bytes[*at..], &limits) {
                 Ok(decoded) => decoded,
@@ -133,16 +152,15 @@ impl Visit<'_> {
         }
     }
 
-    pub(super) fn limits(&self) -> Limits {
-        Limits { role: Role::Server, message_bytes_max: self.world.config.message_bytes_max, deflate: false }
-    }
-
     fn receive_event(&mut self, event: Event, consumer: &mut dyn Consumer) -> Option<Ending> {
         match event {
-            Event::Message { text, data, .. } => {
+            Event::Message { text, deflated, data } => {
                 self.world.counters.messages += 1;
                 log::trace!("{}: {} of {} bytes", self.id.0, if text { "text" } else { "binary" }, data.len());
-                self.receive_message(text, data, consumer)
+                match deflated {
+                    true => self.receive_deflated(text, data, consumer),
+                    false => self.receive_message(text, data, consumer),
+                }
             }
             Event::Ping(payload) => {
                 frame::encode(Opcode::Pong, payload, &mut self.world.output);
@@ -151,6 +169,21 @@ impl Visit<'_> {
             Event::Pong(_) => None,
             Event::Close(close) => Some(Ending::Peer(close.map(|(code, _)| code))),
         }
+    }
+
+    /// Inflates a message, which the consumer then gets like any other.
+    fn receive_deflated(&mut self, text: bool, data: &[u8], consumer: &mut dyn Consumer) -> Option<Ending> {
+        let mut message = std::mem::take(&mut self.world.inflated);
+        let inflated = self.world.inflater.inflate(data, self.world.config.message_bytes_max, &mut message);
+        let checked = inflated.and_then(|()| if text { utf8::check(&message) } else { Ok(()) });
+        let ending = match checked {
+            Ok(()) => self.receive_message(text, &message, consumer),
+            Err(violation) => Some(Ending::Violation(violation)),
+        };
+        message.clear();
+        message.shrink_to(RECEIVE_BYTES);
+        self.world.inflated = message;
+        ending
     }
 
     fn receive_message(&mut self, text: bool, data: &[u8], consumer: &mut dyn Consumer) -> Option<Ending> {
@@ -200,9 +233,9 @@ impl Visit<'_> {
     fn close_websocket(&mut self, code: CloseCode, reason: &str, why: Reason) {
         self.end_consumer(why);
         frame::encode(Opcode::Close, &close::encode(code, reason), &mut self.world.output);
-        let State::WebSocket(_, decoder) = &mut self.connection.state else { return };
-        let decoder = std::mem::take(decoder);
-        self.connection.state = State::Closing(Closing { decoder });
+        let State::WebSocket(websocket, decoder) = &mut self.connection.state else { return };
+        let (decoder, deflate) = (std::mem::take(decoder), websocket.window().is_some());
+        self.connection.state = State::Closing(Closing { deflate }, decoder);
         self.world.schedule(self.id, self.world.config.linger_ms);
     }
 
@@ -222,4 +255,9 @@ impl Visit<'_> {
         frame::encode(Opcode::Close, &close::encode(violation.code, violation.detail), &mut self.world.output);
         self.drain_then_go(false);
     }
+}
+
+/// What is accepted of a client.
+pub(super) fn limits(config: &Config, deflate: bool) -> Limits {
+    Limits { role: Role::Server, message_bytes_max: config.message_bytes_max, deflate }
 }

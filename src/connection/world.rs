@@ -10,6 +10,7 @@ use crate::metrics::Metrics;
 use crate::router::Router;
 use crate::time::Now;
 use crate::timer::Wheel;
+use crate::wire::deflate::Inflater;
 use crate::wire::response::DateField;
 
 /// The hub, the timers, the clock, and what the connection being served leaves for the engine to do.
@@ -26,6 +27,10 @@ pub(crate) struct World {
     pub(crate) marks: Vec<Mark>,
     /// The body that polls at the same cursor share.
     pub(crate) poll_body: PollBody,
+    /// Of all connections: no message depends on the one before.
+    pub(crate) inflater: Inflater,
+    /// The message that was inflated last; empty between two.
+    pub(crate) inflated: Vec<u8>,
     /// Connections with input that is to be looked at in the next turn.
     pub(crate) unread: Vec<ConnectionId>,
     /// Connections that may have something to be delivered, besides the members of dirty channels.

@@ -18,6 +18,7 @@ use crate::pages::Table;
 use crate::router::Router;
 use crate::time::Now;
 use crate::timer::Wheel;
+use crate::wire::deflate::Inflater;
 use crate::wire::form::check_event_name;
 use crate::wire::response::DateField;
 use crate::wire::status::Status;
@@ -82,7 +83,7 @@ const _: () = assert!(SLOT_BYTES == 48);
 impl<S: Stream> Engine<S> {
     pub(crate) fn new(router: Router, config: Config, seed: Seed, now: Now) -> Engine<S> {
         let world = World {
-            hub: Hub::new(seed.epoch, now.tick()),
+            hub: Hub::new(seed.epoch, now.tick(), &config),
             wheel: Wheel::new(now.tick()),
             router: router.into(),
             config,
@@ -91,6 +92,8 @@ impl<S: Stream> Engine<S> {
             output: Vec::new(),
             marks: Vec::new(),
             poll_body: PollBody::default(),
+            inflater: Inflater::default(),
+            inflated: Vec::new(),
             unread: Vec::new(),
             behind: Vec::new(),
             ended: Vec::new(),

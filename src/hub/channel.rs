@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::publication::{Form, Publication};
 use super::subscription::SubscriptionId;
 use crate::config::{Config, History};
+use crate::wire::deflate::Deflater;
 use crate::wire::position::Position;
 
 /// A bounded log of publications, and who is to get them.
@@ -109,25 +110,16 @@ impl Channel {
         self.log.range(self.index_after(cursor)..)
     }
 
-    pub(super) fn at_mut(&mut self, offset: u64) -> Option<&mut Publication> {
-        let index = offset.checked_sub(self.evicted_through + 1)?;
-        self.log.get_mut(usize::try_from(index).ok()?)
-    }
-
     pub(super) fn index_after(&self, cursor: u64) -> usize {
         (cursor.saturating_sub(self.evicted_through) as usize).min(self.log.len())
     }
 
     /// The bytes of the publication at `offset` in one form, which are made if this is the first need of
     /// them; the second value is what they then cost to hold.
-    pub(super) fn encoded(&mut self, offset: u64, form: Form, epoch: u32) -> Option<(&Rc<[u8]>, usize)> {
-        let name = Rc::clone(&self.name);
-        let publication = self.at_mut(offset)?;
-        let mut held = 0;
-        if publication.encoded(form).is_none() {
-            held = publication.encode(form, &name, Position { epoch, offset });
-        }
-        publication.encoded(form).map(|bytes| (bytes, held))
+    pub(super) fn encoded(&mut self, id: Position, form: Form, deflater: &mut Deflater) -> Option<(&Rc<[u8]>, usize)> {
+        let index = id.offset.checked_sub(self.evicted_through + 1)?;
+        let publication = self.log.get_mut(usize::try_from(index).ok()?)?;
+        Some(publication.encoded(form, &self.name, id, deflater))
     }
 
     /// Begins a walk over the members.

@@ -142,7 +142,8 @@ impl Hub {
 
     /// The publication at `offset` in one form.
     pub(crate) fn encode(&mut self, channel: ChannelId, offset: u64, form: Form) -> Option<&Rc<[u8]>> {
-        let (bytes, held) = self.channels[channel.0].encoded(offset, form, self.epoch)?;
+        let id = Position { epoch: self.epoch, offset };
+        let (bytes, held) = self.channels[channel.0].encoded(id, form, &mut self.deflater)?;
         self.held_bytes += held;
         self.encodings += u64::from(held > 0);
         Some(bytes)

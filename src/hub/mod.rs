@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::pages::Table;
 use crate::time::{Now, Tick};
 use crate::timer::Wheel;
+use crate::wire::deflate::Deflater;
 use crate::wire::form::check_channel_name;
 use crate::wire::position::{Position, Since};
 use crate::wire::status::Status;
@@ -92,6 +93,8 @@ pub(crate) struct Hub {
     floor: u64,
     answers: Answers,
     joined: Joined,
+    /// Of all connections: no message depends on the one before.
+    deflater: Deflater,
     /// Bytes held for channels, subscriptions and answers.
     held_bytes: usize,
     /// Publications encoded into a wire form so far.
@@ -101,7 +104,7 @@ pub(crate) struct Hub {
 
 impl Hub {
     /// `epoch` is random: positions of another process must not be taken for this one's.
-    pub(crate) fn new(epoch: u32, present: Tick) -> Hub {
+    pub(crate) fn new(epoch: u32, present: Tick, config: &Config) -> Hub {
         Hub {
             epoch,
             names: BTreeMap::new(),
@@ -112,6 +115,7 @@ impl Hub {
             floor: 0,
             answers: Answers::default(),
             joined: Joined::default(),
+            deflater: Deflater::new(config.deflate_from_bytes),
             held_bytes: 0,
             encodings: 0,
             published: 0,
@@ -163,6 +167,11 @@ impl Hub {
             Since::After(unknown) => return Start { cursor: evicted_through, unknown: Some(unknown) },
         };
         Start { cursor, unknown: None }
+    }
+
+    /// Compresses what one connection alone is sent.
+    pub(crate) fn deflater(&mut self) -> &mut Deflater {
+        &mut self.deflater
     }
 
     pub(crate) fn position(&self, offset: u64) -> Position {

@@ -2,24 +2,45 @@
 
 use std::rc::Rc;
 
+use crate::wire::deflate::Deflater;
 use crate::wire::envelope::{self, Payload};
 use crate::wire::event_stream;
+use crate::wire::extension::Window;
 use crate::wire::frame::{self, Opcode};
 use crate::wire::position::Position;
 
 /// How a publication is written for a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// A WebSocket frame of the payload.
-    Frame,
-    /// A WebSocket frame of the JSON envelope.
-    EnvelopeFrame,
+    /// A WebSocket frame of the payload, compressed where a window was agreed on.
+    Frame(Option<Window>),
+    /// A WebSocket frame of the JSON envelope, likewise.
+    EnvelopeFrame(Option<Window>),
     /// An `id:` line, then the payload as event stream lines.
     Event,
     /// An `id:` line, then the JSON envelope as event stream lines.
     EnvelopeEvent,
     /// The JSON envelope, for the answers of polls.
     Envelope,
+}
+
+impl Form {
+    /// The window that was agreed on with those who get this form.
+    pub(crate) fn window(self) -> Option<Window> {
+        match self {
+            Form::Frame(window) | Form::EnvelopeFrame(window) => window,
+            _ => None,
+        }
+    }
+
+    /// The form in which a message of so many bytes really goes out: a small one is not compressed for anyone.
+    fn of_size(self, payload_bytes: usize, deflater: &Deflater) -> Form {
+        match self {
+            Form::Frame(window) => Form::Frame(deflater.window_for(payload_bytes, window)),
+            Form::EnvelopeFrame(window) => Form::EnvelopeFrame(deflater.window_for(payload_bytes, window)),
+            form => form,
+        }
+    }
 }
 
 /// One message of a channel.
@@ -38,9 +59,8 @@ pub struct Publication {
 
 impl Publication {
     pub(super) fn new(data: &[u8], binary: bool, event: Option<&str>, at_ms: u64) -> Publication {
-        let opcode = if binary { Opcode::Binary } else { Opcode::Text };
         let mut bytes = Vec::with_capacity(data.len() + frame::HEADER_BYTES_MAX);
-        frame::encode(opcode, data, &mut bytes);
+        frame::encode(opcode_of(binary), data, &mut bytes);
         Publication {
             frame: bytes.into(),
             payload_bytes: data.len(),
@@ -77,24 +97,38 @@ impl Publication {
         size_of::<Publication>() + self.frame.len() + self.event().map_or(0, str::len) + forms
     }
 
-    /// The bytes of one form if they were made before.
-    pub(super) fn encoded(&self, form: Form) -> Option<&Rc<[u8]>> {
-        match form {
-            Form::Frame => Some(&self.frame),
-            form => self.encoded.iter().find(|(made, _)| *made == form).map(|(_, bytes)| bytes),
+    /// The bytes of one form, which are made if this is the first need of them; the second value is what they then
+    /// cost to hold.
+    pub(super) fn encoded(
+        &mut self,
+        form: Form,
+        channel: &str,
+        id: Position,
+        deflater: &mut Deflater,
+    ) -> (&Rc<[u8]>, usize) {
+        let form = form.of_size(self.payload_bytes, deflater);
+        if form == Form::Frame(None) {
+            return (&self.frame, 0);
         }
+        let (mut held, made) = (0, self.encoded.iter().position(|(made, _)| *made == form));
+        let index = made.unwrap_or_else(|| {
+            let bytes: Rc<[u8]> = self.encode(form, channel, id, deflater).into();
+            held = held_by_form(&bytes);
+            self.encoded.push((form, bytes));
+            self.encoded.len() - 1
+        });
+        (&self.encoded[index].1, held)
     }
 
-    /// Makes the bytes of one form, and says what they cost to hold.
-    pub(super) fn encode(&mut self, form: Form, channel: &str, id: Position) -> usize {
+    fn encode(&self, form: Form, channel: &str, id: Position, deflater: &mut Deflater) -> Vec<u8> {
         let mut bytes = Vec::new();
         match form {
-            Form::Frame => return 0,
+            Form::Frame(window) => deflater.encode(opcode_of(self.binary), self.data(), window, &mut bytes),
             Form::Envelope => self.push_envelope(channel, id, &mut bytes),
-            Form::EnvelopeFrame => {
+            Form::EnvelopeFrame(window) => {
                 let mut json = Vec::new();
                 self.push_envelope(channel, id, &mut json);
-                frame::encode(Opcode::Text, &json, &mut bytes);
+                deflater.encode(Opcode::Text, &json, window, &mut bytes);
             }
             Form::EnvelopeEvent => {
                 let mut json = Vec::new();
@@ -110,10 +144,7 @@ impl Publication {
                 }
             }
         }
-        let bytes: Rc<[u8]> = bytes.into();
-        let held = held_by_form(&bytes);
-        self.encoded.push((form, bytes));
-        held
+        bytes
     }
 
     fn push_envelope(&self, channel: &str, id: Position, into: &mut Vec<u8>) {
@@ -124,4 +155,8 @@ impl Publication {
 
 fn held_by_form(bytes: &Rc<[u8]>) -> usize {
     size_of::<(Form, Rc<[u8]>)>() + bytes.len()
+}
+
+fn opcode_of(binary: bool) -> Opcode {
+    if binary { Opcode::Binary } else { Opcode::Text }
 }

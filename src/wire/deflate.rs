@@ -7,6 +7,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 use super::close::{CloseCode, Violation};
 use super::extension::Window;
+use super::frame::{self, Header, Opcode};
 
 /// Whether this build can compress.
 pub const AVAILABLE: bool = true;
@@ -15,12 +16,41 @@ pub const AVAILABLE: bool = true;
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
 /// Compresses messages. About 260 KiB for a window of 15 bits and 130 KiB for one of 9, from the first use on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Deflater {
     by_window: [Option<Box<Compress>>; 2],
+    /// Messages with less payload are not compressed: it would save less than it costs.
+    from_bytes: usize,
+    /// The payload of the message being encoded: a header, which comes before it, has to know its length.
+    compressed: Vec<u8>,
 }
 
 impl Deflater {
+    /// A compressor that leaves messages of less than `from_bytes` as they are.
+    pub fn new(from_bytes: usize) -> Deflater {
+        Deflater { by_window: [None, None], from_bytes, compressed: Vec::new() }
+    }
+
+    /// The window with which a message of so many bytes is sent where `agreed` was agreed on.
+    pub fn window_for(&self, payload_bytes: usize, agreed: Option<Window>) -> Option<Window> {
+        agreed.filter(|_| payload_bytes >= self.from_bytes)
+    }
+
+    /// Appends a whole message as a server sends it, compressed if that was agreed on and makes it smaller.
+    pub fn encode(&mut self, opcode: Opcode, payload: &[u8], agreed: Option<Window>, out: &mut Vec<u8>) {
+        let mut compressed = std::mem::take(&mut self.compressed);
+        match self.window_for(payload.len(), agreed) {
+            Some(window) if self.deflate(payload, window, &mut compressed) => {
+                Header { rsv1: true, ..Header::new(opcode, compressed.len() as u64) }.encode(out);
+                out.extend_from_slice(&compressed);
+            }
+            _ => frame::encode(opcode, payload, out),
+        }
+        compressed.clear();
+        compressed.shrink_to(KEPT_BYTES);
+        self.compressed = compressed;
+    }
+
     /// Appends the compressed payload of one message. Returns whether it did: not where that would not be smaller.
     pub fn deflate(&mut self, payload: &[u8], window: Window, out: &mut Vec<u8>) -> bool {
         let make = || Compress::new_with_window_bits(Compression::default(), false, window.bits()).into();
@@ -92,6 +122,9 @@ fn make_room(out: &mut Vec<u8>, end: usize) {
     }
 }
 
+/// What a buffer keeps from one message to the next, in bytes.
+const KEPT_BYTES: usize = 64 << 10;
+
 /// What is reserved first, in bytes.
 const LEAST_ROOM: usize = 4 << 10;
 
@@ -104,7 +137,7 @@ mod tests {
 
     fn deflated(payload: &[u8], window: Window) -> Option<Vec<u8>> {
         let mut out = b"before".to_vec();
-        let smaller = Deflater::default().deflate(payload, window, &mut out);
+        let smaller = Deflater::new(0).deflate(payload, window, &mut out);
         assert!(out.starts_with(b"before"));
         (smaller || out.len() > 6).then(|| out.split_off(6))
     }
@@ -143,7 +176,7 @@ mod tests {
     #[test]
     fn to_deflate_and_to_inflate_is_to_change_nothing() {
         let mut state = 7;
-        let (mut deflater, mut inflater) = (Deflater::default(), Inflater::default());
+        let (mut deflater, mut inflater) = (Deflater::new(0), Inflater::default());
         for length in [0, 1, 4, 5, 100, 255, 256, 511, 512, 513, 4_095, 32_768, 65_535, 65_536, 300_000] {
             for kinds in [1, 2, 16, 100, 256] {
                 let payload = payload(length, kinds, &mut state);
@@ -159,6 +192,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_message_is_compressed_from_the_given_size_on_if_that_makes_it_smaller() {
+        let mut deflater = Deflater::new(100);
+        let mut first_bytes = |payload: &[u8], window| {
+            let mut out = Vec::new();
+            deflater.encode(Opcode::Binary, payload, window, &mut out);
+            [out[0], out[1]]
+        };
+        assert_eq!(first_bytes(&[b'x'; 99], Some(Window::Bits15)), [0x82, 99]);
+        assert_eq!(first_bytes(&[b'x'; 100], None), [0x82, 100]);
+        assert_eq!(first_bytes(&payload(100, 256, &mut 1), Some(Window::Bits15)), [0x82, 100]);
+        let [flags, length] = first_bytes(&[b'x'; 100], Some(Window::Bits9));
+        assert!(flags == 0xc2 && length < 10, "{flags:x} {length}");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use super::close::{self, CloseCode, Violation};
 use super::frame::{HEADER_BYTES_MAX, Header, Opcode};
 use super::mask;
-use super::utf8::Utf8;
+use super::utf8::{self, Utf8};
 
 /// Which end of the connection is decoding: clients mask their frames, servers do not (RFC 6455 §5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,8 @@ pub enum Role {
 pub struct Limits {
     /// The end of the connection that is decoding.
     pub role: Role,
-    /// The largest message, in bytes of payload over all its frames, as they are on the wire.
+    /// The largest message, in bytes of payload over all its frames. A compressed one may have a sixteenth and 64 bytes
+    /// more on the wire, since what cannot be compressed becomes a little larger.
     pub message_bytes_max: usize,
     /// Whether permessage-deflate was negotiated, so that messages may be compressed (RFC 7692).
     pub deflate: bool,
@@ -161,7 +162,9 @@ impl Decoder {
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(()),
             _ => {}
         }
-        let left = limits.message_bytes_max.saturating_sub(message.map_or(0, |message| message.bytes));
+        let deflated = message.map_or(header.rsv1, |message| message.deflated);
+        let most = if deflated { deflated_bytes_max(limits.message_bytes_max) } else { limits.message_bytes_max };
+        let left = most.saturating_sub(message.map_or(0, |message| message.bytes));
         if header.payload_bytes > left as u64 {
             return Err(Violation { code: CloseCode::MESSAGE_TOO_BIG, detail: "the message is too big" });
         }
@@ -182,6 +185,12 @@ impl Decoder {
             opcode => Event::Message { text: opcode == Opcode::Text, deflated: found.deflated, data },
         })
     }
+}
+
+/// How large a compressed message may be that unpacks to `message_bytes_max`: DEFLATE adds five bytes to each stored
+/// block (RFC 1951 §3.2.4), and compressors with small windows make small blocks.
+fn deflated_bytes_max(message_bytes_max: usize) -> usize {
+    message_bytes_max.saturating_add(message_bytes_max / 16 + 64)
 }
 
 /// A message or control frame that is complete, and where its payload lies. Not yet an [`Event`], which
@@ -309,9 +318,7 @@ impl Frame {
         let Header { opcode, rsv1: deflated, .. } = self.header;
         self.unmask(payload);
         if opcode == Opcode::Text && !deflated {
-            let mut utf8 = Utf8::default();
-            utf8.push(payload)?;
-            utf8.complete()?;
+            utf8::check(payload)?;
         }
         Ok(Found { opcode, deflated, payload_bytes: payload.len(), kept: false })
     }

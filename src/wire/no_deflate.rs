@@ -2,18 +2,29 @@
 
 use super::close::Violation;
 use super::extension::Window;
+use super::frame::{self, Opcode};
 
 /// Whether this build can compress.
 pub const AVAILABLE: bool = false;
 
 /// Compresses nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Deflater;
 
 impl Deflater {
-    /// Appends nothing, and says so.
-    pub fn deflate(&mut self, _: &[u8], _: Window, _: &mut Vec<u8>) -> bool {
-        false
+    /// The size from which messages would be compressed has no meaning here.
+    pub fn new(_: usize) -> Deflater {
+        Deflater
+    }
+
+    /// None, whatever was agreed on.
+    pub fn window_for(&self, _: usize, _: Option<Window>) -> Option<Window> {
+        None
+    }
+
+    /// Appends a whole message as a server sends it.
+    pub fn encode(&mut self, opcode: Opcode, payload: &[u8], _: Option<Window>, out: &mut Vec<u8>) {
+        frame::encode(opcode, payload, out);
     }
 }
 

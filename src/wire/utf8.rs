@@ -4,6 +4,11 @@ use super::close::{CloseCode, Violation};
 
 const NOT_UTF8: Violation = Violation { code: CloseCode::INVALID_PAYLOAD, detail: "text must be UTF-8" };
 
+/// Checks a text that is all there. Fails with 1007.
+pub fn check(text: &[u8]) -> Result<(), Violation> {
+    std::str::from_utf8(text).map(|_| ()).map_err(|_| NOT_UTF8)
+}
+
 /// A check of one text (RFC 6455 §8.1), however its bytes are split. Holds four bytes and allocates nothing.
 ///
 /// The pieces themselves go to the standard library's fast check; only a character that is cut by the end
