@@ -214,13 +214,15 @@ fn assert_usage_error(command: &mut Command, parts: &[&str]) {
 
 #[test]
 fn a_bad_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted() {
-    let table: [(&str, &[&str], &str); 19] = [
+    let table: [(&str, &[&str], &str); 21] = [
         ("listen", &["8080", "localhost", ":80", "a:65536", "unix:", "a:x"], "HOST:PORT"),
         ("history", &["x", "-1", "1.5", "4294967296", "1K", "chat=5", "chat*=x"], "number"),
         ("history-bytes", &["x", "64KB", "1T", "99999999999999999999", "chat*="], "size"),
         ("history-age", &["0s", "5", "5d", "9999999999999h", "chat*=5"], "time"),
         ("max-connections", &["0", "x", "-1", "1K"], "number"),
         ("max-channels", &["0", "x", "+1"], "number"),
+        ("deflate", &["", "maybe", "9"], "on or off"),
+        ("deflate-from", &["-1", "small"], "size"),
         ("max-message", &["0", "64k0", "1.5M", "18446744073709551616"], "size"),
         ("max-head", &["0", "1", "1G", "x"], "size"),
         ("ping", &["0s", "0", "25", "1.5s", "-1s", "x"], "time"),
@@ -253,18 +255,8 @@ fn a_bad_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted() 
 
 #[test]
 fn an_unknown_flag_or_command_is_one_line_that_names_it() {
-    let later = [
-        "max-per-address",
-        "publish-rate",
-        "memory",
-        "secret",
-        "secret-file",
-        "behind-proxy",
-        "deflate",
-        "deflate-from",
-        "user",
-        "chroot",
-    ];
+    let later =
+        ["max-per-address", "publish-rate", "memory", "secret", "secret-file", "behind-proxy", "user", "chroot"];
     for flag in later {
         let long = format!("--{flag}");
         assert_usage_error(&mut redpoll(&[&long, "1"]), &["unknown flag", &long]);
@@ -308,7 +300,7 @@ fn pub_and_sub_refuse_what_they_cannot_use() {
 #[test]
 fn help_fits_80_columns_and_lists_every_flag() {
     let serve = "listen open html history history-bytes history-age max-connections max-channels max-message \
-        max-head ping head-timeout keep-alive drain origin echo log help version";
+        deflate deflate-from max-head ping head-timeout keep-alive drain origin echo log help version";
     let table: [(&[&str], &str); 5] = [
         (&["--help"], serve),
         (&["-h"], serve),

@@ -30,7 +30,7 @@ pub(crate) struct Backlog {
     pub(crate) marks: Vec<Mark>,
     /// The socket is full: nothing is written, and nothing read, until it can be written again.
     pub(crate) blocked: bool,
-    /// It was full already when the timer last looked.
+    /// It has taken nothing since it became full, or since the timer last looked.
     pub(crate) stalled: bool,
     /// A channel that must be delivered before this connection is read again: it publishes faster.
     pub(crate) held: Option<ChannelId>,

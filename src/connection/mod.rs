@@ -257,7 +257,33 @@ impl Visit<'_> {
         }
     }
 
-    /// A peer that takes nothing is given one ping interval, whatever it is doing.
+    /// The stream is full. From now on the timer asks whether the peer takes anything, whatever it is doing; only a
+    /// closing handshake has no more time than it had.
+    pub(crate) fn block(&mut self) {
+        let backlog = self.connection.backlog_mut();
+        if !std::mem::replace(&mut backlog.blocked, true) {
+            backlog.stalled = true;
+            if !matches!(self.connection.state, State::Closing(..)) {
+                self.world.schedule(self.id, self.world.config.ping_interval_ms);
+            }
+        }
+    }
+
+    /// The stream has taken everything: the timer has its own meaning again.
+    pub(crate) fn unblock(&mut self) {
+        match self.connection.state {
+            State::Request(_) => self.await_rest_of_request(),
+            State::EventStream(_) | State::WebSocket(..) => {
+                self.world.schedule(self.id, self.world.config.ping_interval_ms);
+            }
+            // Its time may have come meanwhile, and the peer may ask again.
+            State::Poll(..) => self.answer_poll(&[]),
+            // These set it when they see that everything has gone.
+            State::Responding(_) | State::Closing(..) | State::Draining(_) | State::Gone => {}
+        }
+    }
+
+    /// A peer that takes nothing for one ping interval is dropped.
     fn expire_blocked(&mut self) {
         let backlog = self.connection.backlog_mut();
         if backlog.stalled {

@@ -120,6 +120,18 @@ impl Visit<'_> {
         }
     }
 
+    /// Sets the timer to what is waited for.
+    pub(super) fn await_rest_of_request(&mut self) {
+        let State::Request(request) = &self.connection.state else { return };
+        let config = &self.world.config;
+        let delay_ms = match (&request.content, self.scanned()) {
+            (Some(_), _) => config.content_timeout_ms,
+            (None, 1..) => config.head_timeout_ms,
+            (None, 0) => config.keep_alive_ms,
+        };
+        self.world.schedule(self.id, delay_ms);
+    }
+
     /// How much of an unfinished head has been looked at.
     fn scanned(&self) -> usize {
         self.connection.backlog.as_ref().map_or(0, |backlog| backlog.scanned)

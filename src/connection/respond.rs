@@ -112,7 +112,7 @@ impl Visit<'_> {
 
     fn await_request(&mut self) {
         self.connection.state = State::Request(RequestState::default());
-        self.world.schedule(self.id, self.world.config.keep_alive_ms);
+        self.await_rest_of_request();
         if self.connection.has_input() {
             self.world.unread.push(self.id);
         }

@@ -87,8 +87,8 @@ fn deliver_shared<S: Stream>(
                 let cut = world.hub.cut(channel, cursor, form, written);
                 world.hub.set_cursor(subscription, cut.cursor);
                 world.hub.note_lag(channel, world.now, &world.config);
+                Visit { id, connection: &mut slot.connection, world }.block();
                 let backlog = slot.connection.backlog_mut();
-                backlog.blocked = true;
                 if cut.partial.is_some() {
                     backlog.pinned = cut.partial;
                     backlog.marks.push(Mark { end: 0, subscription, before: cut.cursor, after: cut.cursor + 1 });

@@ -70,6 +70,7 @@ impl<S: Stream> Engine<S> {
         self.on_slot(id, |slot, world| {
             if slot.connection.is_blocked() && write_backlog(id, slot, world) {
                 slot.connection.tidy();
+                Visit { id, connection: &mut slot.connection, world }.unblock();
                 settle(id, slot, world);
                 world.unread.push(id);
                 world.behind.push(id);
@@ -165,8 +166,8 @@ pub(super) fn write_output<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, worl
                 (true, Some(partial)) if written > start => partial.end,
                 (true, Some(_)) => start,
             };
+            Visit { id, connection: &mut slot.connection, world }.block();
             let backlog = slot.connection.backlog_mut();
-            backlog.blocked = true;
             backlog.output.extend_from_slice(&output[written..end]);
             backlog.marks.extend(marks[whole..].iter().filter(|mark| mark.end <= end && end > written));
         }
