@@ -38,7 +38,9 @@ const SLOTS: usize = 64;
 const NONE: u32 = u32::MAX;
 const FIRST: u32 = 1 << 31;
 
-const _: () = assert!(size_of::<Node>() == 12);
+/// What each timer costs to hold.
+pub(crate) const TIMER_BYTES: usize = size_of::<Node>();
+const _: () = assert!(TIMER_BYTES == 12);
 
 impl Default for Node {
     fn default() -> Node {

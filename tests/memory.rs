@@ -126,12 +126,15 @@ fn bytes_each(request: &'static [u8]) -> usize {
     let _alone = alone();
     let mut engine = engine();
     drop(open(&mut engine, 1, request));
-    let before = BYTES.load(Relaxed);
+    let counted = |engine: &Engine<Wire>| engine.metrics().client_bytes + engine.metrics().channel_bytes;
+    let (before, counted_before) = (BYTES.load(Relaxed), counted(&engine));
     let ids = open(&mut engine, COUNT, request);
     let after = BYTES.load(Relaxed) - ids.capacity() * size_of::<ConnectionId>();
     assert_eq!(engine.metrics().subscriptions, COUNT as usize + 1);
     assert_eq!(engine.timers(), COUNT as usize + 1);
-    (after - before) / COUNT as usize
+    let (allocated, counted) = (after - before, counted(&engine) - counted_before);
+    assert!(counted >= allocated / 100 * 95 && counted <= allocated, "{counted} counted, {allocated} allocated");
+    allocated / COUNT as usize
 }
 
 /// How often publishing one message to `count` subscribers allocates, once everything has its size.

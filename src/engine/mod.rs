@@ -12,12 +12,12 @@ use std::time::Duration;
 use crate::config::{Config, DELIVERIES_A_TURN, RECEIVE_BYTES};
 use crate::connection::{Connection, ConnectionId, PollBody, State, Visit, World, refusal_of_connection};
 use crate::consumer::{Message, Reason};
-use crate::hub::{Draft, Hub, Published};
+use crate::hub::{Draft, Hub, LIST_BYTES, Published, SUBSCRIPTION_BYTES};
 use crate::metrics::Metrics;
 use crate::pages::Table;
 use crate::router::Router;
 use crate::time::Now;
-use crate::timer::Wheel;
+use crate::timer::{TIMER_BYTES, Wheel};
 use crate::wire::deflate::Inflater;
 use crate::wire::form::check_event_name;
 use crate::wire::response::DateField;
@@ -80,6 +80,10 @@ struct Slot<S> {
 const SLOT_BYTES: usize = size_of::<Option<Slot<u32>>>();
 const _: () = assert!(SLOT_BYTES == 48);
 
+/// What a connection costs that does and holds nothing: its slot, its timer, the head of its list of subscriptions.
+const CONNECTION_BYTES: usize = SLOT_BYTES + TIMER_BYTES + LIST_BYTES;
+const _: () = assert!(CONNECTION_BYTES + SUBSCRIPTION_BYTES == 100, "an idle subscribed connection");
+
 impl<S: Stream> Engine<S> {
     pub(crate) fn new(router: Router, config: Config, seed: Seed, now: Now) -> Engine<S> {
         let world = World {
@@ -126,7 +130,7 @@ impl<S: Stream> Engine<S> {
         }
         let id = ConnectionId(self.slots.insert(Slot { stream, ended: false, connection: Connection::new() }));
         self.world.connections += 1;
-        self.world.client_bytes += SLOT_BYTES;
+        self.world.client_bytes += CONNECTION_BYTES;
         self.world.counters.accepted += 1;
         self.world.schedule(id, self.world.config.keep_alive_ms);
         log::debug!("{}: accepted{}", id.0, peer.map_or(String::new(), |peer| format!(" from {peer}")));
@@ -271,7 +275,7 @@ impl<S: Stream> Engine<S> {
         Visit { id, connection: &mut slot.connection, world: &mut self.world }.drop_for(Reason::PeerGone);
         self.world.wheel.cancel(id.0);
         self.world.connections -= 1;
-        self.world.client_bytes -= SLOT_BYTES + slot.connection.held_bytes();
+        self.world.client_bytes -= CONNECTION_BYTES + slot.connection.held_bytes();
         self.leaving.push(id);
         self.closed.push(slot.stream);
         log::debug!("{}: closed", id.0);

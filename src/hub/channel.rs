@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::publication::{Form, Publication};
-use super::subscription::SubscriptionId;
+use super::subscription::{ChannelId, SubscriptionId};
 use crate::config::{Config, History};
+use crate::timer::TIMER_BYTES;
 use crate::wire::deflate::Deflater;
 use crate::wire::position::Position;
 
@@ -86,8 +87,10 @@ impl Channel {
         self.payload_bytes
     }
 
+    /// What an empty channel costs: itself, its name with two counts, its place in the map of names, its timer.
     pub(super) fn own_bytes(&self) -> usize {
-        size_of::<Channel>() + self.name.len()
+        let name = self.name.len() + 2 * size_of::<usize>();
+        size_of::<Channel>() + name + size_of::<(Rc<str>, ChannelId)>() + TIMER_BYTES
     }
 
     pub(super) fn append(&mut self, publication: Publication) {

@@ -27,6 +27,7 @@ use delivery::Joined;
 use idempotency::Answers;
 pub(crate) use publication::Form;
 pub use publication::Publication;
+pub(crate) use subscription::LIST_BYTES;
 use subscription::Subscriptions;
 pub(crate) use subscription::{ChannelId, Subscription, SubscriptionId};
 pub use subscription::{ConnectionId, Transport};
@@ -368,4 +369,5 @@ pub(crate) struct Counts {
     pub(crate) held_bytes: usize,
 }
 
-const SUBSCRIPTION_BYTES: usize = size_of::<Subscription>() + size_of::<SubscriptionId>();
+/// What a subscription costs: itself, and its place among its channel's members.
+pub(crate) const SUBSCRIPTION_BYTES: usize = size_of::<Subscription>() + size_of::<SubscriptionId>();

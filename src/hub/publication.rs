@@ -94,7 +94,7 @@ impl Publication {
     /// What it costs to hold, with the forms made so far.
     pub(super) fn held_bytes(&self) -> usize {
         let forms: usize = self.encoded.iter().map(|(_, bytes)| held_by_form(bytes)).sum();
-        size_of::<Publication>() + self.frame.len() + self.event().map_or(0, str::len) + forms
+        size_of::<Publication>() + held_by_bytes(&self.frame) + self.event().map_or(0, str::len) + forms
     }
 
     /// The bytes of one form, which are made if this is the first need of them; the second value is what they then
@@ -154,7 +154,12 @@ impl Publication {
 }
 
 fn held_by_form(bytes: &Rc<[u8]>) -> usize {
-    size_of::<(Form, Rc<[u8]>)>() + bytes.len()
+    size_of::<(Form, Rc<[u8]>)>() + held_by_bytes(bytes)
+}
+
+/// With the two counts that come before them.
+fn held_by_bytes(bytes: &Rc<[u8]>) -> usize {
+    2 * size_of::<usize>() + bytes.len()
 }
 
 fn opcode_of(binary: bool) -> Opcode {

@@ -66,6 +66,9 @@ pub(super) struct Subscriptions {
 #[derive(Debug)]
 struct Last(u32);
 
+/// What each connection's list of subscriptions costs while it is empty.
+pub(crate) const LIST_BYTES: usize = size_of::<Last>();
+
 impl Default for Last {
     fn default() -> Last {
         Last(NONE)
