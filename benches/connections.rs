@@ -5,12 +5,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const WEBSOCKET: &str = "GET /channel/a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const COMPRESSED: &str = "GET /channel/a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
 const EVENT_STREAM: &str = "GET /channel/a HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";
 const LONG_POLL: &str = "GET /channel/a?wait=120 HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -20,19 +21,22 @@ fn main() {
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
         .expect("the soft limit can be raised to the hard one");
     println!(
-        "{:<14} {:>11} {:>12} {:>12} {:>16} {:>9}",
+        "{:<22} {:>11} {:>12} {:>12} {:>16} {:>9}",
         "transport", "connections", "KiB at start", "KiB with all", "bytes/connection", "seconds"
     );
-    for (name, request, answers) in
-        [("WebSocket", WEBSOCKET, true), ("event stream", EVENT_STREAM, true), ("long poll", LONG_POLL, false)]
-    {
+    for (name, request, answers) in [
+        ("WebSocket", WEBSOCKET, true),
+        ("WebSocket, compressed", COMPRESSED, true),
+        ("event stream", EVENT_STREAM, true),
+        ("long poll", LONG_POLL, false),
+    ] {
         measure(name, request, answers, number);
     }
 }
 
 /// Opens `number` connections with one request each, and prints what they cost the server.
 fn measure(name: &str, request: &str, answers: bool, number: usize) {
-    let (mut server, address) = start();
+    let (mut server, _stdout, address) = start();
     // One connection first, so that what is made once for all is not counted as a connection's.
     let first = open(&address, request, answers);
     let before = resident_kib(&server);
@@ -44,22 +48,24 @@ fn measure(name: &str, request: &str, answers: bool, number: usize) {
     }
     let after = resident_kib(&server);
     let each = (after - before) as f64 * 1024.0 / number as f64;
-    println!("{name:<14} {number:>11} {before:>12} {after:>12} {each:>16.1} {:>9.2}", begun.elapsed().as_secs_f64());
+    println!("{name:<22} {number:>11} {before:>12} {after:>12} {each:>16.1} {:>9.2}", begun.elapsed().as_secs_f64());
     drop((first, connections));
     server.kill().expect("the server can be ended");
     server.wait().expect("the server has ended");
 }
 
-fn start() -> (Child, String) {
+/// The server, its output, which is not to be closed while it runs, and where it listens.
+fn start() -> (Child, BufReader<ChildStdout>, String) {
     let mut server = Command::new(env!("CARGO_BIN_EXE_redpoll"))
         .args(["--listen", "127.0.0.1:0", "--log", "error"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("the server starts");
     let mut line = String::new();
-    BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("the address");
+    let mut stdout = BufReader::new(server.stdout.take().expect("piped"));
+    stdout.read_line(&mut line).expect("the address");
     let address = line.trim().rsplit('/').next().expect("an address").to_owned();
-    (server, address)
+    (server, stdout, address)
 }
 
 fn open(address: &str, request: &str, answers: bool) -> TcpStream {

@@ -575,6 +575,23 @@ fn nobody_there_is_told_by_pub_in_the_end() {
 }
 
 #[test]
+fn a_server_outlives_whoever_read_its_output_and_its_log() {
+    let mut process = Process::start(&mut redpoll(&["--listen", "127.0.0.1:0", "--log", "trace"]));
+    let mut stdout = BufReader::new(process.0.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("the address");
+    let address = line.trim().rsplit('/').next().expect("an address");
+    drop((stdout, process.0.stderr.take()));
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(address).expect("it still listens");
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+    }
+}
+
+#[test]
 fn a_closed_pipe_ends_sub_quietly() {
     let served = Served::start(&[]);
     served.publish("tea", "1");

@@ -4,6 +4,7 @@ mod args;
 mod flags;
 mod help;
 mod http;
+mod logger;
 mod publish;
 mod retry;
 mod serve;

@@ -5,19 +5,21 @@ mod metrics;
 mod pages;
 mod tutorial;
 
+use std::io::Write;
 use std::net::ToSocketAddrs;
 
 use redpoll::{Context, Message, Request, Response, Server, Status};
 
 use super::Error;
 use super::args::Serve;
+use super::logger;
 
 /// Serves until a signal ends it.
 ///
 /// # Errors
 /// A sentence for the terminal: an address that cannot be had, or one that is open to others without `--open`.
 pub(crate) fn serve(options: Serve) -> Result<(), Error> {
-    simple_logger::SimpleLogger::new().with_level(options.log).init().map_err(|error| error.to_string())?;
+    logger::begin(options.log);
     let everywhere_local = options.listen.iter().all(|address| is_local(address));
     if !options.open && !everywhere_local {
         let refusal =
@@ -38,10 +40,15 @@ pub(crate) fn serve(options: Serve) -> Result<(), Error> {
     }
     for address in &options.listen {
         let bound = server.bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
-        println!("Redpoll listens on {bound}");
+        say(&format!("Redpoll listens on {bound}"));
     }
-    println!("{}", who_may(options.open));
+    say(who_may(options.open));
     Ok(server.serve().map_err(|error| format!("cannot serve: {error}"))?)
+}
+
+/// Prints a line, for whoever may read it: a script that has read the address and closed the pipe is no reason to end.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Sends back what it gets.
