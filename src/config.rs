@@ -40,7 +40,8 @@ pub struct Config {
     pub discard_bytes_max: usize,
     /// What SIGTERM gives connections to end.
     pub drain_ms: u64,
-    /// Origins besides the server's own that may subscribe and publish; `*` is any.
+    /// Origins besides the server's own that may subscribe and publish; `*` is any. The first 255 count: a waiting poll
+    /// keeps the number of its own in a byte.
     pub origins: Vec<String>,
     /// How long an `Idempotency-Key` is remembered.
     pub idempotency_ms: u64,

@@ -13,7 +13,6 @@ use crate::router::Request;
 use crate::time::Now;
 use crate::wire::close::CloseCode;
 use crate::wire::form::{check_channel_name, check_event_name};
-use crate::wire::frame::Opcode;
 use crate::wire::position::{Position, Since};
 use crate::wire::status::Status;
 
@@ -33,12 +32,12 @@ pub trait Consumer {
     fn receive(&mut self, message: Message, cx: &mut Context);
 
     /// Whether a command of the subprotocol `redpoll.v1` may be carried out. By default only for channels that
-    /// the connection is subscribed to.
+    /// the connection is subscribed to, or was until its client unsubscribed.
     ///
     /// A publish that is allowed still goes through [`Consumer::receive`], with [`Context::channels`] naming its
     /// channel.
     fn authorize(&mut self, action: Action, channel: &str, cx: &mut Context) -> Result<(), Status> {
-        match cx.channels().iter().any(|known| &**known == channel) {
+        match cx.channels().iter().any(|known| &**known == channel) || cx.has_left(channel) {
             true => Ok(()),
             false => Err(Status::new(403).detail(format!("this route does not let you {} {channel:?}", action.verb()))),
         }
@@ -162,6 +161,19 @@ pub struct Polled<'a> {
     pub missed: u64,
 }
 
+/// A message to one client, to be written later.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) data: Vec<u8>,
+    pub(crate) binary: bool,
+}
+
+impl Sent {
+    pub(crate) fn message(&self) -> Message<'_> {
+        Message { data: &self.data, binary: self.binary, event: None }
+    }
+}
+
 /// A poll of an application's own shape.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PollShape {
@@ -186,8 +198,8 @@ pub(crate) struct Call {
     /// Whether subscribing only adds to `wanted`.
     pub(crate) connecting: bool,
     pub(crate) published: Vec<Published>,
-    /// What was sent on a POST.
-    pub(crate) sent: Option<(Vec<u8>, bool)>,
+    /// What was sent before there is a WebSocket to send it on, or on a POST.
+    pub(crate) sent: Vec<Sent>,
     pub(crate) refused: Option<Status>,
     pub(crate) close: Option<CloseCode>,
     pub(crate) poll: Option<PollShape>,
@@ -235,6 +247,11 @@ impl<'a> Context<'a> {
         if let Err(status) = check_channel_name(channel) {
             return self.refuse(status);
         }
+        if let Some(known) = self.call.wanted.iter_mut().find(|wanted| &*wanted.name == channel) {
+            // Once is enough, or each message would come twice.
+            known.since = since.or(known.since);
+            return;
+        }
         if self.call.connecting {
             return self.call.wanted.push(Wanted { name: channel.into(), since });
         }
@@ -247,6 +264,11 @@ impl<'a> Context<'a> {
             Ok(_) => self.world.behind.push(self.id),
             Err(status) => self.refuse(status),
         }
+    }
+
+    /// Whether the client has ended its subscription to a channel by a command.
+    fn has_left(&self, channel: &str) -> bool {
+        self.connection.backlog.as_ref().is_some_and(|backlog| backlog.has_left(channel))
     }
 
     /// Ends the subscription to a channel, if there is one.
@@ -290,22 +312,20 @@ impl<'a> Context<'a> {
     }
 
     /// Sends a message to this client alone: a WebSocket message, or the content of a POST's answer. Polls and event
-    /// streams get nothing but what is published.
+    /// streams get nothing but what is published. A client of `redpoll.v1` gets `{"data":"..."}`, or `"base64"`.
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) {
         let message = message.into();
-        if let State::WebSocket(websocket, _) = &self.connection.state {
-            let opcode = if message.binary { Opcode::Binary } else { Opcode::Text };
-            let World { hub, output, .. } = self.world;
-            return hub.deflater().encode(opcode, message.data, websocket.window(), output);
+        match &self.connection.state {
+            State::WebSocket(websocket, _) => websocket.send(message, self.world),
+            _ => self.call.sent.push(Sent { data: message.data.to_vec(), binary: message.binary }),
         }
-        let (sent, binary) = self.call.sent.get_or_insert_default();
-        sent.extend_from_slice(message.data);
-        *binary |= message.binary;
     }
 
-    /// Closes a WebSocket after what has been sent so far (RFC 6455 §7.4). Other transports end by themselves.
+    /// Closes a WebSocket after what has been sent so far. Other transports end by themselves.
+    ///
+    /// A code that [may not be sent](CloseCode::may_be_sent), such as the 1005 of a peer that gave none, becomes 1000.
     pub fn close(&mut self, code: CloseCode) {
-        self.call.close.get_or_insert(code);
+        self.call.close.get_or_insert(if code.may_be_sent() { code } else { CloseCode::NORMAL });
     }
 
     /// Up to where this client has the channel's messages: their bytes went to the kernel.
@@ -320,14 +340,17 @@ impl<'a> Context<'a> {
     }
 
     /// Gives the poll that is being connected a shape of its own: at most `limit` publications an answer, `wait_ms` of
-    /// waiting where the channel has none, and `render` to make the answer. Other transports are not affected.
+    /// waiting where the channel has none, and `render` to make the answer. What the request says of its wait, limit
+    /// and form means nothing then. Other transports are not affected; [`Server::poll`](crate::Server::poll) has none.
     ///
-    /// Where something was missed, the poll is answered with the gap alone, and goes on from there.
+    /// Where something was missed, the poll is answered with the gap alone, and goes on from there. Where its channel
+    /// cannot be had, for the number of channels, it waits as for one in which nothing is said.
     pub fn poll(&mut self, limit: u16, wait_ms: u64, render: Render) {
         self.call.poll = Some(PollShape { limit: limit.max(1), wait_ms, render });
     }
 
-    /// Ends the wait of another connection's poll: it is answered as if its time had come.
+    /// Ends the wait of another connection's poll: it is answered as if its time had come. One with a shape of its own
+    /// is then answered with nothing, and its cursor stays, whatever was published in the same turn.
     pub fn end_poll(&mut self, connection: ConnectionId) {
         self.world.ended.push(connection);
     }

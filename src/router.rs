@@ -86,6 +86,8 @@ pub(crate) type Guard = Box<dyn Fn(&Request) -> Result<(), Status>>;
 pub(crate) struct Route {
     pattern: Vec<Segment>,
     pub(crate) consumer: Option<Factory>,
+    /// Its consumers answer polls and nothing else.
+    pub(crate) only_polls: bool,
     handlers: Vec<(Method, Handler)>,
 }
 
@@ -146,7 +148,8 @@ impl Route {
 
     /// Whether the route's consumer is who answers a method.
     pub(crate) fn consumes(&self, method: Method) -> bool {
-        self.consumer.is_some() && CONSUMED.contains(&method) && self.handler(method).is_none()
+        let consumed = if self.only_polls { &CONSUMED[..2] } else { &CONSUMED[..] };
+        self.consumer.is_some() && consumed.contains(&method) && self.handler(method).is_none()
     }
 
     /// The value of `Allow` (RFC 9110 §10.2.1).

@@ -116,8 +116,38 @@ fn history_ends_by_number_and_by_age() {
     assert_eq!((rig.engine.metrics().channels, rig.engine.metrics().channel_bytes), (0, 0), "and is forgotten");
     let later = rig.ask("/channel/a?since=00005f3a-240", "").text();
     assert!(later.contains(r#""cursor":"00005f3a-150","gap":true"#), "{later}");
-    rig.publish("other", "x");
-    assert!(rig.ask("/channel/other?since=last", "").text().contains("00005f3a-151"), "no offset is given twice");
+    rig.publish("a", "x");
+    assert!(rig.ask("/channel/a?since=last", "").text().contains("00005f3a-151"), "no offset is given twice");
+}
+
+#[test]
+fn a_quiet_channel_is_no_gap_when_a_busy_one_is_forgotten() {
+    let mut rig = Rig::default();
+    let begun = rig.ask("/channel/quiet", "").text();
+    assert!(begun.contains(r#""cursor":"00005f3a-0","gap":false"#), "{begun}");
+    for _ in 0..700 {
+        rig.publish("busy", "x");
+    }
+    let client = rig.connect();
+    rig.send(&client, "DELETE /channel/busy HTTP/1.1\r\nHost: h\r\n\r\n");
+    rig.sleep(2_000);
+    assert_eq!(rig.engine.metrics().channels, 0, "it is forgotten");
+    let later = rig.ask("/channel/quiet?since=00005f3a-0", "").text();
+    assert!(later.contains(r#""cursor":"00005f3a-0","gap":false"#), "{later}");
+}
+
+#[test]
+fn a_poll_that_does_not_wait_needs_no_room_for_a_channel() {
+    let mut rig = Rig::new(Config { channels_max: 1, ..Config::default() });
+    rig.publish("a", "x");
+    for target in ["/channel/b", "/channel/b,c", "/channel/b?form=raw"] {
+        let answer = rig.get(target, "").answer().expect("an answer");
+        assert!(matches!(answer.status, 200 | 204), "{target}: {}", answer.status);
+    }
+    assert_eq!(rig.get("/channel/b?wait=1", "").answer().map(|answer| answer.status), Some(503));
+    assert_eq!(rig.post("/channel/a,b", "", "to both or to none").status, 503);
+    let kept = rig.ask("/channel/a?since=earliest", "").text();
+    assert!(!kept.contains("none") && rig.engine.metrics().channels == 1, "{kept}");
 }
 
 #[test]

@@ -129,8 +129,9 @@ const WHERE: &[Flag] = &[
         repeats: true,
         help: "other sites that may; * is any [same origin]",
         set: |draft, text| {
-            draft.serve.config.origins.push(check_origin_flag(text)?);
-            Ok(())
+            let origins = &mut draft.serve.config.origins;
+            origins.push(check_origin_flag(text)?);
+            if origins.len() <= 255 { Ok(()) } else { Err("accepted are up to 255 origins, or * for any".to_owned()) }
         },
     },
     Flag { name: "html", value: "DIR", repeats: false, help: "serve files from DIR [built-in pages]", set: set_html },

@@ -32,6 +32,8 @@ pub(crate) struct Backlog {
     pub(crate) blocked: bool,
     /// It has taken nothing since it became full, or since the timer last looked.
     pub(crate) stalled: bool,
+    /// Channels that the client has left by a command, and may come back to.
+    left: Vec<Rc<str>>,
     /// A channel that must be delivered before this connection is read again: it publishes faster.
     pub(crate) held: Option<ChannelId>,
 }
@@ -39,7 +41,19 @@ pub(crate) struct Backlog {
 impl Backlog {
     /// Whether there is nothing to keep a box for.
     pub(crate) fn is_empty(&self) -> bool {
-        self.input.is_empty() && !self.blocked && self.held.is_none() && self.is_written()
+        self.input.is_empty() && !self.blocked && self.held.is_none() && self.is_written() && self.left.is_empty()
+    }
+
+    /// Notes that the client has left a channel; not without end, since it may go on to others.
+    pub(super) fn leave(&mut self, channel: &Rc<str>) {
+        if !self.has_left(channel) && self.left.len() < LEFT_MAX {
+            self.left.push(Rc::clone(channel));
+        }
+    }
+
+    /// Whether the client has left a channel.
+    pub(crate) fn has_left(&self, channel: &str) -> bool {
+        self.left.iter().any(|left| **left == *channel)
     }
 
     /// Whether all output has gone.
@@ -54,5 +68,9 @@ impl Backlog {
             + self.output.capacity()
             + pinned
             + self.marks.capacity() * size_of::<Mark>()
+            + self.left.iter().map(|name| size_of::<Rc<str>>() + name.len()).sum::<usize>()
     }
 }
+
+/// As many as one URL can subscribe to.
+const LEFT_MAX: usize = 32;

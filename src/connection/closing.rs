@@ -1,20 +1,13 @@
 //! Closing: this side has sent a Close and waits for the peer's (RFC 6455 §7.1.2).
 
-use super::websocket::limits;
 use super::{State, Visit};
 use crate::wire::message::Event;
-
-/// A WebSocket whose peer has been told to close.
-pub(crate) struct Closing {
-    /// Whether what still comes may be compressed.
-    pub(super) deflate: bool,
-}
 
 impl Visit<'_> {
     /// Discards everything but the peer's Close, which ends the connection; so does what cannot be decoded.
     pub(super) fn receive_closing(&mut self, bytes: &mut [u8]) -> usize {
-        let State::Closing(Closing { deflate }, decoder) = &mut self.connection.state else { return bytes.len() };
-        let limits = limits(&self.world.config, *deflate);
+        let State::Closing(websocket, decoder) = &mut self.connection.state else { return bytes.len() };
+        let limits = websocket.limits(&self.world.config);
         let mut at = 0;
         let closed = loop {
             match decoder.decode(&mut bytes[at..], &limits) {

@@ -1,10 +1,13 @@
 //! The commands of `redpoll.v1`: what its clients say on an open WebSocket. A bad one is answered with an error.
 
+use std::rc::Rc;
+
 use super::Visit;
 use crate::consumer::{Action, Call, Consumer, Message, Wanted};
 use crate::hub::Transport;
 use crate::wire::close::CloseCode;
 use crate::wire::command::{Ack, Command, Data, parse, push_ack, push_error, push_subscribed, push_unsubscribed};
+use crate::wire::content::Framing;
 use crate::wire::position::Since;
 use crate::wire::status::Status;
 
@@ -49,6 +52,7 @@ impl Visit<'_> {
                     Data::Text(text) => Message::text_of(text),
                     Data::Binary(bytes) => Message::binary_of(bytes),
                 };
+                Framing::Length(message.data().len() as u64).check(self.world.config.message_bytes_max)?;
                 // The consumer sees this channel alone, and publishes to it if it will.
                 call.wanted = vec![Wanted { name: channel.as_str().into(), since: None }];
                 consumer.receive(message.with_event(event.as_deref()), &mut self.context(call, None));
@@ -82,7 +86,9 @@ impl Visit<'_> {
         let subscription = self.world.hub.subscription_to(self.id, channel);
         let subscription =
             subscription.ok_or_else(|| Status::new(404).detail(format!("not subscribed to {channel:?}")))?;
+        let name = Rc::clone(self.world.hub.channel_name(self.world.hub.subscription(subscription).channel));
         self.world.hub.unsubscribe(subscription);
+        self.connection.backlog_mut().leave(&name);
         self.push_json(|json| push_unsubscribed(json, channel, ack));
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::Visit;
-use super::respond::Terms;
+use super::respond::{Persistence, Terms};
 use crate::consumer::Call;
 use crate::router::{Request, Route, Router};
 use crate::wire::form::check_event_name;
@@ -23,13 +23,19 @@ enum Origin {
     Foreign,
 }
 
+impl Origin {
+    /// The number of the configured one; 0 where no field has to allow anything.
+    fn allowed(self) -> u8 {
+        if let Origin::Allowed(number) = self { number } else { 0 }
+    }
+}
+
 impl Visit<'_> {
     /// Answers one request, or begins the subscription that it asks for.
     pub(super) fn dispatch(&mut self, head: &Head, content: &[u8]) {
         self.world.counters.requests += 1;
         let origin = self.origin_of(head);
-        let allowed = if let Origin::Allowed(number) = origin { number } else { 0 };
-        let terms = self.terms(head, allowed);
+        let terms = self.terms(head, origin.allowed());
         let router = Rc::clone(&self.world.router);
         if let Err(refusal) = self.route(&router, head, content, origin, terms) {
             self.respond(refusal, terms);
@@ -44,13 +50,14 @@ impl Visit<'_> {
         origin: Origin,
         terms: Terms,
     ) -> Result<(), Response> {
+        check_guard(router, head, content)?;
         if head.method() == Method::Options {
             self.respond(options(router, head, origin)?, terms);
             return Ok(());
         }
         let (route, parameters) = router.find(head.path())?;
         let request = Request::new(head, &parameters, content);
-        admit(router, route, &request, origin)?;
+        admit(route, &request, origin)?;
         match (route.handler(head.method()), &route.consumer) {
             (Some(handler), _) => {
                 let mut call = Call::default();
@@ -61,7 +68,7 @@ impl Visit<'_> {
             }
             (None, Some(factory)) => match head.method() {
                 Method::Post | Method::Put => self.receive_post(factory(&request), &request, terms),
-                _ => self.subscribe(factory(&request), &request, terms),
+                _ => self.subscribe(factory(&request), &request, route.only_polls, terms),
             },
             (None, None) => Err(method_not_allowed(route)),
         }
@@ -70,11 +77,22 @@ impl Visit<'_> {
     /// What can be refused before the content is there: everything that does not depend on it.
     pub(super) fn refusal_before_content(&mut self, head: &Head) -> Option<Response> {
         let router = Rc::clone(&self.world.router);
-        let (route, parameters) = match router.find(head.path()) {
-            Ok(found) => found,
-            Err(status) => return Some(status.into()),
+        let admit = || {
+            check_guard(&router, head, b"")?;
+            let (route, parameters) = router.find(head.path())?;
+            admit(route, &Request::new(head, &parameters, b""), self.origin_of(head))
         };
-        admit(&router, route, &Request::new(head, &parameters, b""), self.origin_of(head)).err()
+        admit().err()
+    }
+
+    /// Answers bytes that are no request, or one whose content nobody will read, and ends the connection: what follows
+    /// on it could be anything. `head` is the request's, as far as it was understood.
+    pub(super) fn refuse_and_close(&mut self, refusal: impl Into<Response>, head: Option<&Head>) {
+        let terms = match head {
+            Some(head) => self.terms(head, self.origin_of(head).allowed()),
+            None => Terms { persistence: Persistence::Close, head_only: false, allowed_origin: 0 },
+        };
+        self.respond(refusal.into(), Terms { persistence: Persistence::Close, ..terms });
     }
 
     fn origin_of(&self, head: &Head) -> Origin {
@@ -89,8 +107,14 @@ impl Visit<'_> {
     }
 }
 
-/// Whether a request may go to its route: its method, its origin, and what the application's guard says.
-fn admit(router: &Router, route: &Route, request: &Request, origin: Origin) -> Result<(), Response> {
+/// What the application's guard says, before anything else is looked at.
+fn check_guard(router: &Router, head: &Head, content: &[u8]) -> Result<(), Response> {
+    let request = Request::new(head, &[], content);
+    router.guard.as_ref().map_or(Ok(()), |guard| guard(&request)).map_err(Response::from)
+}
+
+/// Whether a request may go to its route: its method, and its origin.
+fn admit(route: &Route, request: &Request, origin: Origin) -> Result<(), Response> {
     let method = request.method();
     if route.handler(method).is_none() && !route.consumes(method) {
         return Err(method_not_allowed(route));
@@ -101,7 +125,7 @@ fn admit(router: &Router, route: &Route, request: &Request, origin: Origin) -> R
             "this origin may not publish here or open a WebSocket: the server's own may, and those of --origin";
         return Err(Status::new(403).detail(detail).into());
     }
-    router.guard.as_ref().map_or(Ok(()), |guard| guard(request)).map_err(Response::from)
+    Ok(())
 }
 
 fn method_not_allowed(route: &Route) -> Response {

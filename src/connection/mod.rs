@@ -54,7 +54,6 @@ pub(crate) use poll::PollBody;
 pub(crate) use respond::refusal_of_connection;
 pub(crate) use world::World;
 
-use closing::Closing;
 use draining::Draining;
 use event_stream::EventStream;
 use poll::Poll;
@@ -80,7 +79,7 @@ pub(crate) enum State {
     /// With what is unfinished.
     WebSocket(WebSocket, Decoder),
     /// With what is unfinished.
-    Closing(Closing, Decoder),
+    Closing(WebSocket, Decoder),
     Draining(Draining),
     /// To be removed from the engine's table.
     Gone,
@@ -332,13 +331,6 @@ impl Visit<'_> {
     fn leave_transport(&mut self) {
         if let Some(transport) = self.connection.transport() {
             self.world.transports[transport as usize] -= 1;
-        }
-    }
-
-    /// Ends the wait of a poll, if there is one.
-    pub(crate) fn end_poll(&mut self) {
-        if let State::Poll(..) = self.connection.state {
-            self.answer_poll(&[]);
         }
     }
 

@@ -50,12 +50,26 @@ impl Visit<'_> {
             poll.terms.persistence = Persistence::Close;
         }
         match (render, poll.raw) {
-            (Some(render), _) => self.answer_rendered(poll, render),
+            (Some(render), _) => self.answer_rendered(poll, render, true),
             (None, true) => self.answer_raw(poll, unknown),
             (None, false) => self.answer_json(poll, unknown),
         }
         self.leave_transport();
         self.respond_when_flushed(poll.terms);
+    }
+
+    /// Ends the wait of a poll, if there is one. An answer of the application's own shape has nothing in it then:
+    /// another poll may be there for what was published in this turn.
+    pub(crate) fn end_poll(&mut self) {
+        match self.connection.state {
+            State::Poll(poll, Some(render)) => {
+                self.answer_rendered(poll, render, false);
+                self.leave_transport();
+                self.respond_when_flushed(poll.terms);
+            }
+            State::Poll(..) => self.answer_poll(&[]),
+            _ => {}
+        }
     }
 
     fn answer_json(&mut self, poll: Poll, unknown: &[SubscriptionId]) {
@@ -94,20 +108,19 @@ impl Visit<'_> {
     }
 
     /// The application's own answer, for the first channel. A gap comes alone, so that it can be told in the
-    /// application's own way.
-    fn answer_rendered(&mut self, poll: Poll, render: Render) {
-        let Some(share) = self.world.hub.first_subscription(self.id).map(|id| self.world.share(id, poll.limit, &[]))
-        else {
-            return;
+    /// application's own way. Without a channel, or not `with_news`, it is the answer to a wait for nothing.
+    fn answer_rendered(&mut self, poll: Poll, render: Render, with_news: bool) {
+        let first = self.world.hub.first_subscription(self.id).filter(|_| with_news);
+        let Some(share) = first.map(|id| self.world.share(id, poll.limit, &[])) else {
+            let nothing = render(&Polled { publications: Vec::new(), missed: 0 });
+            return self.push_response(nothing, poll.terms);
         };
         let name = self.world.hub.channel_name(share.channel).clone();
         let missed = share.from - self.world.hub.subscription(share.subscription).cursor;
         let count = if missed > 0 { 0 } else { (share.through - share.from) as usize };
         let publications = self.world.hub.publications_after(&name, share.from).take(count).collect();
         let response = render(&Polled { publications, missed });
-        let response = self.with_fields(response, poll.terms);
-        let World { output, date, now, .. } = self.world;
-        response::encode(&response, &poll.terms.exchange(date.at(now.unix_ms / 1000)), output);
+        self.push_response(response, poll.terms);
         self.world.counters.gaps += u64::from(missed > 0);
         self.world.mark(share.subscription, share.from + count as u64);
         self.world.hub.note_lag(share.channel, self.world.now, &self.world.config);

@@ -22,6 +22,9 @@ impl Visit<'_> {
         let mut call = Call { connecting: true, key: key_of(request)?, ..Call::default() };
         consumer.connect(&mut self.context(&mut call, Some(request)))?;
         call.connecting = false;
+        // To all of its channels or to none: a retry must not publish twice to some of them.
+        let names = call.wanted.iter().map(|wanted| &*wanted.name);
+        call.refused = call.refused.or(self.world.hub.check_room(names, &self.world.config).err());
         if call.refused.is_none() {
             consumer.receive(message, &mut self.context(&mut call, Some(request)));
         }
@@ -57,8 +60,10 @@ fn key_of(request: &Request) -> Result<Option<String>, Status> {
 
 /// What the consumer sent, else what was published, else nothing.
 fn answer(call: &mut Call) -> Response {
-    if let Some((sent, binary)) = call.sent.take() {
+    if !call.sent.is_empty() {
+        let binary = call.sent.iter().any(|sent| sent.binary);
         let media_type = if binary { "application/octet-stream" } else { "text/plain; charset=utf-8" };
+        let sent = call.sent.iter().flat_map(|sent| sent.data.iter().copied()).collect::<Vec<_>>();
         return Response::new(200).content(media_type, sent);
     }
     if call.published.is_empty() {

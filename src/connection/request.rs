@@ -20,6 +20,9 @@ struct Content {
     bytes: Vec<u8>,
 }
 
+/// The request has been answered with what is wrong with it.
+struct Refused;
+
 impl RequestState {
     pub(super) fn held_bytes(&self) -> usize {
         let held = |content: &Content| size_of::<Content>() + content.head.capacity() + content.bytes.capacity();
@@ -36,22 +39,25 @@ impl Visit<'_> {
             Some(content) => self.receive_content(content, bytes),
             None => self.receive_head(bytes),
         };
-        received.unwrap_or_else(|status| {
-            self.refuse_and_close(status);
-            bytes.len()
-        })
+        // Whatever the answer was to, what follows is not understood.
+        received.unwrap_or_else(|Refused| bytes.len())
     }
 
-    fn receive_head(&mut self, bytes: &[u8]) -> Result<usize, Status> {
+    fn refuse(&mut self, status: Status, head: Option<&Head>) -> Refused {
+        self.refuse_and_close(status, head);
+        Refused
+    }
+
+    fn receive_head(&mut self, bytes: &[u8]) -> Result<usize, Refused> {
         let scanned = self.scanned();
         let empty = leading_empty_lines(bytes);
         if empty > 0 && scanned == 0 {
             return Ok(empty);
         }
         let limit = self.world.config.head_bytes_max;
-        let Some(length) = head_length(bytes, scanned)? else {
+        let Some(length) = head_length(bytes, scanned).map_err(|status| self.refuse(status, None))? else {
             if bytes.len() > limit {
-                return Err(head_too_large(bytes, limit));
+                return Err(self.refuse(head_too_large(bytes, limit), None));
             }
             self.connection.backlog_mut().scanned = bytes.len();
             if scanned == 0 {
@@ -63,28 +69,29 @@ impl Visit<'_> {
             backlog.scanned = 0;
         }
         if length > limit {
-            return Err(head_too_large(&bytes[..length], limit));
+            return Err(self.refuse(head_too_large(&bytes[..length], limit), None));
         }
         let (head, rest) = bytes.split_at(length);
-        self.receive_whole_head(head, rest).map(|used| length + used)
+        let parsed = Head::parse(head).map_err(|status| self.refuse(status, None))?;
+        let served = self.serve_head(&parsed, head, rest);
+        served.map(|used| length + used).map_err(|status| self.refuse(status, Some(&parsed)))
     }
 
     /// Serves the request at once if its content is there, else begins to collect that. Returns how much of `rest` was
     /// used.
-    fn receive_whole_head(&mut self, bytes: &[u8], rest: &[u8]) -> Result<usize, Status> {
-        let head = Head::parse(bytes)?;
+    fn serve_head(&mut self, head: &Head, bytes: &[u8], rest: &[u8]) -> Result<usize, Status> {
         let framing = head.framing()?;
         framing.check(self.world.config.message_bytes_max)?;
         let expects_continue = head.expects_continue()?;
         match framing {
-            Framing::None => self.dispatch(&head, b""),
+            Framing::None => self.dispatch(head, b""),
             Framing::Length(length) if length <= rest.len() as u64 => {
                 let content = &rest[..length as usize];
-                self.dispatch(&head, content);
+                self.dispatch(head, content);
                 return Ok(content.len());
             }
             framing => {
-                if expects_continue && rest.is_empty() && !self.invite(&head) {
+                if expects_continue && rest.is_empty() && !self.invite(head) {
                     return Ok(0);
                 }
                 let content =
@@ -96,13 +103,17 @@ impl Visit<'_> {
         Ok(0)
     }
 
-    fn receive_content(&mut self, mut content: Box<Content>, bytes: &[u8]) -> Result<usize, Status> {
+    fn receive_content(&mut self, mut content: Box<Content>, bytes: &[u8]) -> Result<usize, Refused> {
         let limit = self.world.config.message_bytes_max;
-        let (used, complete) = content.decoder.decode(bytes, &mut content.bytes, limit)?;
-        match complete {
-            true => self.dispatch(&Head::parse(&content.head)?, &content.bytes),
-            false => self.connection.state = State::Request(RequestState { content: Some(content) }),
+        let decoded = content.decoder.decode(bytes, &mut content.bytes, limit);
+        if let Ok((used, false)) = decoded {
+            self.connection.state = State::Request(RequestState { content: Some(content) });
+            return Ok(used);
         }
+        // It could be parsed before.
+        let head = Head::parse(&content.head).map_err(|status| self.refuse(status, None))?;
+        let (used, _) = decoded.map_err(|status| self.refuse(status, Some(&head)))?;
+        self.dispatch(&head, &content.bytes);
         Ok(used)
     }
 
@@ -110,7 +121,7 @@ impl Visit<'_> {
     fn invite(&mut self, head: &Head) -> bool {
         match self.refusal_before_content(head) {
             Some(refusal) => {
-                self.refuse_and_close(refusal);
+                self.refuse_and_close(refusal, Some(head));
                 false
             }
             None => {
@@ -143,19 +154,17 @@ impl Visit<'_> {
     }
 
     pub(super) fn expire_request(&mut self) {
-        let State::Request(request) = &self.connection.state else { return };
-        let seconds = |ms: u64| ms.div_ceil(1000);
-        if request.content.is_none() && self.scanned() == 0 {
+        let State::Request(request) = &mut self.connection.state else { return };
+        if let Some(content) = request.content.take() {
+            let detail = format!("the content did not arrive within {} ms", self.world.config.content_timeout_ms);
+            return self.refuse_and_close(Status::new(408).detail(detail), Head::parse(&content.head).ok().as_ref());
+        }
+        if self.scanned() == 0 {
             return self.drain_then_go(false);
         }
-        let detail = match request.content.is_some() {
-            true => format!("the content did not arrive within {} s", seconds(self.world.config.content_timeout_ms)),
-            false => format!(
-                "the head did not arrive within {} s, which --head-timeout decides",
-                seconds(self.world.config.head_timeout_ms)
-            ),
-        };
-        self.refuse_and_close(Status::new(408).detail(detail));
+        let head_timeout_ms = self.world.config.head_timeout_ms;
+        let detail = format!("the head did not arrive within {head_timeout_ms} ms, which --head-timeout decides");
+        self.refuse_and_close(Status::new(408).detail(detail), None);
     }
 
     /// An idle connection ends at once; a request that is arriving is answered first, and an answer on its way arrives.

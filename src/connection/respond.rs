@@ -63,13 +63,18 @@ impl Visit<'_> {
 
     /// Answers a request, and goes on to the next one or ends.
     pub(super) fn respond(&mut self, response: Response, terms: Terms) {
-        let response = self.with_fields(response, terms);
-        let date = self.world.date.at(self.world.now.unix_ms / 1000);
-        response::encode(&response, &terms.exchange(date), &mut self.world.output);
+        self.push_response(response, terms);
         self.after_request(terms.keep_alive());
     }
 
-    pub(super) fn with_fields(&mut self, mut response: Response, terms: Terms) -> Response {
+    /// Appends an answer to the output.
+    pub(super) fn push_response(&mut self, response: Response, terms: Terms) {
+        let response = self.with_fields(response, terms);
+        let date = self.world.date.at(self.world.now.unix_ms / 1000);
+        response::encode(&response, &terms.exchange(date), &mut self.world.output);
+    }
+
+    fn with_fields(&mut self, mut response: Response, terms: Terms) -> Response {
         let code = response.code();
         if code >= 400 {
             self.world.counters.refusals += 1;
@@ -127,13 +132,6 @@ impl Visit<'_> {
     pub(super) fn finish_response(&mut self, responding: Responding) {
         self.end_consumer(Reason::Answered);
         self.after_request(responding.keep_alive);
-    }
-
-    /// Answers bytes that are no request, or one whose content nobody will read, and ends the connection: what follows
-    /// on it could be anything.
-    pub(super) fn refuse_and_close(&mut self, refusal: impl Into<Response>) {
-        let terms = Terms { persistence: Persistence::Close, head_only: false, allowed_origin: 0 };
-        self.respond(refusal.into(), terms);
     }
 }
 

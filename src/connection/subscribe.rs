@@ -16,16 +16,6 @@ use crate::wire::position::{Position, Since};
 use crate::wire::response::Response;
 use crate::wire::status::Status;
 
-/// What the request's query and fields ask for.
-struct Asked<'a> {
-    /// `None` leaves it to the consumer, else only what is new.
-    since: Option<Cow<'a, str>>,
-    /// `Some(true)` is `form=raw`.
-    raw: Option<bool>,
-    wait_ms: u64,
-    limit: u16,
-}
-
 /// A subscription that begins behind a gap: the client's own position, and where delivery goes on.
 pub(super) struct Unknown {
     pub(super) subscription: SubscriptionId,
@@ -34,89 +24,121 @@ pub(super) struct Unknown {
 }
 
 impl Visit<'_> {
+    /// Has the consumer say what a GET subscribes to, and begins that.
     pub(super) fn subscribe(
         &mut self,
         mut consumer: Box<dyn Consumer>,
         request: &Request,
+        only_polls: bool,
         terms: Terms,
     ) -> Result<(), Response> {
-        let asked = Asked::of(request, self.world.config.wait_s_max)?;
-        let handshake = handshake_of(request, &self.world.config)?;
         let mut call = Call { connecting: true, ..Call::default() };
         consumer.connect(&mut self.context(&mut call, Some(request)))?;
-        if let Some(refused) = call.refused {
-            return Err(refused.into());
+        self.connection.consumer = Some(consumer);
+        let begun = match call.refused.take() {
+            Some(refused) => Err(refused.into()),
+            None => self.begin_subscription(&call, request, only_polls, terms),
+        };
+        if begun.is_err() {
+            self.end_consumer(Reason::Answered);
         }
-        let starts = self.starts(&call.wanted, asked.since.as_deref())?;
-        if handshake.is_none() && starts.is_empty() {
-            return Err(upgrade_required("this path has nothing to subscribe to: it is a WebSocket, or takes POST"));
-        }
+        begun
+    }
+
+    fn begin_subscription(
+        &mut self,
+        call: &Call,
+        request: &Request,
+        only_polls: bool,
+        terms: Terms,
+    ) -> Result<(), Response> {
+        let starts = self.starts(&call.wanted, since_of(request).as_deref())?;
         let several = starts.len() > 1;
-        let is_stream = request.head().accepts_event_stream() && request.method() == Method::Get;
-        if asked.raw == Some(true) && several && handshake.is_none() {
+        let handshake = if only_polls { None } else { handshake_of(request, &self.world.config)? };
+        if let Some(handshake) = handshake {
+            let raw = raw_of(request)?.unwrap_or(!several);
+            let unknown = self.enter(&starts, Transport::WebSocket)?;
+            self.begin_websocket(&handshake, raw, &unknown);
+            self.say_after_connect(call);
+            return Ok(());
+        }
+        if starts.is_empty() {
+            let detail = "this path has nothing to subscribe to: it is a WebSocket, or takes POST";
+            return Err(upgrade_required(detail));
+        }
+        if let Some(shape) = call.poll {
+            self.begin_own_poll(shape, &starts, terms);
+            return Ok(());
+        }
+        let raw = raw_of(request)?;
+        if raw == Some(true) && several {
             return Err(Status::new(400).detail("form=raw is for one channel: several come as form=json").into());
         }
-        let raw = asked.raw.unwrap_or(!several && (handshake.is_some() || is_stream));
-        let transport = match &handshake {
-            Some(_) => Transport::WebSocket,
-            None if is_stream => Transport::EventStream,
-            None => Transport::LongPoll,
-        };
-        let unknown = self.enter(consumer, &starts, transport)?;
-        match handshake {
-            Some(handshake) => self.begin_websocket(&handshake, raw, &unknown),
-            None if is_stream => {
-                let form = if raw { Form::Event } else { Form::EnvelopeEvent };
-                self.begin_event_stream(EventStream::new(form, several), terms, &unknown);
-            }
-            None => {
-                let limit = call.poll.map_or(asked.limit, |shape| shape.limit);
-                let limit = limit.min(self.world.config.poll_messages_max);
-                self.connection.state = State::Poll(Poll::new(limit, raw, terms), call.poll.map(|shape| shape.render));
-                self.begin_poll(asked.wait_of(call.poll, terms), &unknown);
-            }
+        if !only_polls && request.head().accepts_event_stream() && request.method() == Method::Get {
+            let form = if raw.unwrap_or(!several) { Form::Event } else { Form::EnvelopeEvent };
+            let unknown = self.enter(&starts, Transport::EventStream)?;
+            self.begin_event_stream(EventStream::new(form, several), terms, &unknown);
+            return Ok(());
         }
+        let wait_ms = if terms.head_only { 0 } else { wait_of(request, self.world.config.wait_s_max)? };
+        let limit = limit_of(request)?.min(self.world.config.poll_messages_max);
+        let unknown =
+            if wait_ms == 0 { self.enter_briefly(&starts)? } else { self.enter(&starts, Transport::LongPoll)? };
+        self.connection.state = State::Poll(Poll::new(limit, raw.unwrap_or(false), terms), None);
+        self.begin_poll(wait_ms, &unknown);
         Ok(())
     }
 
-    /// Where each channel begins that the consumer wants.
-    fn starts(&self, wanted: &[Wanted], since: Option<&str>) -> Result<Vec<(Rc<str>, Start)>, Status> {
-        let open = wanted.iter().filter(|wanted| wanted.since.is_none()).count();
-        let mut asked = match since {
-            Some(text) if open > 0 => Since::parse_vector(text, open)?.into_iter(),
-            _ => vec![Since::Latest; open].into_iter(),
-        };
-        let start = |wanted: &Wanted| {
-            let since = wanted.since.or_else(|| asked.next()).unwrap_or(Since::Latest);
-            (Rc::clone(&wanted.name), self.world.hub.start(&wanted.name, since))
-        };
-        Ok(wanted.iter().map(start).collect())
+    /// Begins a poll of the application's own shape. Where its channels cannot be had, it waits as if nothing came.
+    fn begin_own_poll(&mut self, shape: PollShape, starts: &[(Rc<str>, Start)], terms: Terms) {
+        let unknown = self.enter(starts, Transport::LongPoll).unwrap_or_else(|refusal| {
+            log::debug!("{}: a poll waits for nothing: {refusal}", self.id.0);
+            self.world.hub.leave(self.id);
+            self.world.transports[Transport::LongPoll as usize] += 1;
+            Vec::new()
+        });
+        let limit = shape.limit.min(self.world.config.poll_messages_max);
+        self.connection.state = State::Poll(Poll::new(limit, false, terms), Some(shape.render));
+        self.begin_poll(if terms.head_only { 0 } else { shape.wait_ms }, &unknown);
     }
 
-    /// Subscribes, and hands the connection to its consumer. Either to all channels or to none.
-    fn enter(
-        &mut self,
-        consumer: Box<dyn Consumer>,
-        starts: &[(Rc<str>, Start)],
-        transport: Transport,
-    ) -> Result<Vec<Unknown>, Status> {
-        self.connection.consumer = Some(consumer);
+    /// Where each channel begins that the consumer wants. A vector of positions names all of them, also those that the
+    /// consumer has begin elsewhere.
+    fn starts(&self, wanted: &[Wanted], since: Option<&str>) -> Result<Vec<(Rc<str>, Start)>, Status> {
+        let asked = match since.filter(|_| wanted.iter().any(|wanted| wanted.since.is_none())) {
+            Some(text) => Since::parse_vector(text, wanted.len())?,
+            None => vec![Since::Latest; wanted.len()],
+        };
+        let start = |(wanted, asked): (&Wanted, Since)| {
+            (Rc::clone(&wanted.name), self.world.hub.start(&wanted.name, wanted.since.unwrap_or(asked)))
+        };
+        Ok(wanted.iter().zip(asked).map(start).collect())
+    }
+
+    /// Subscribes to the channels, either all or none.
+    fn enter(&mut self, starts: &[(Rc<str>, Start)], transport: Transport) -> Result<Vec<Unknown>, Status> {
         let mut unknown = Vec::new();
         for (name, start) in starts {
-            match self.world.hub.subscribe(self.id, name, *start, transport, &self.world.config) {
-                Ok(subscription) => unknown.extend(start.unknown.map(|from| Unknown {
-                    subscription,
-                    from,
-                    to: self.world.hub.position(start.cursor),
-                })),
-                Err(status) => {
-                    self.end_consumer(Reason::Answered);
-                    return Err(status);
-                }
-            }
+            let subscription = self.world.hub.subscribe(self.id, name, *start, transport, &self.world.config)?;
+            unknown.extend(self.unknown(subscription, *start));
         }
         self.world.transports[transport as usize] += 1;
         Ok(unknown)
+    }
+
+    /// The same for a poll that does not wait: it is answered also where there may be no more channels.
+    fn enter_briefly(&mut self, starts: &[(Rc<str>, Start)]) -> Result<Vec<Unknown>, Status> {
+        let mut unknown = Vec::new();
+        for (name, start) in starts {
+            let subscription = self.world.hub.subscribe_briefly(self.id, name, *start, &self.world.config)?;
+            unknown.extend(self.unknown(subscription, *start));
+        }
+        self.world.transports[Transport::LongPoll as usize] += 1;
+        Ok(unknown)
+    }
+
+    fn unknown(&self, subscription: SubscriptionId, start: Start) -> Option<Unknown> {
+        start.unknown.map(|from| Unknown { subscription, from, to: self.world.hub.position(start.cursor) })
     }
 
     /// Answers the poll at once if it has no time to wait or something to get.
@@ -127,22 +149,6 @@ impl Visit<'_> {
             true => self.answer_poll(&unknown),
             false => self.world.schedule(self.id, wait_ms),
         }
-    }
-}
-
-impl<'a> Asked<'a> {
-    fn of(request: &Request<'a>, wait_s_max: u32) -> Result<Asked<'a>, Status> {
-        Ok(Asked {
-            since: since_of(request),
-            raw: raw_of(request)?,
-            wait_ms: wait_of(request, wait_s_max)?,
-            limit: limit_of(request)?,
-        })
-    }
-
-    /// The wait of a poll: its own, or that of the shape which the consumer gave it.
-    fn wait_of(&self, shape: Option<PollShape>, terms: Terms) -> u64 {
-        if terms.head_only { 0 } else { shape.map_or(self.wait_ms, |shape| shape.wait_ms) }
     }
 }
 
@@ -168,16 +174,22 @@ fn raw_of(request: &Request) -> Result<Option<bool>, Status> {
 
 fn wait_of(request: &Request, wait_s_max: u32) -> Result<u64, Status> {
     let Some(text) = request.query("wait") else { return Ok(0) };
-    match text.parse::<u32>() {
-        Ok(seconds) if seconds <= wait_s_max => Ok(u64::from(seconds) * 1000),
+    match number_of(&text) {
+        Some(seconds) if seconds <= u64::from(wait_s_max) => Ok(seconds * 1000),
         _ => Err(Status::new(400).detail(format!("wait={text:?}: wait is whole seconds, 0 to {wait_s_max}"))),
     }
 }
 
 fn limit_of(request: &Request) -> Result<u16, Status> {
     let Some(text) = request.query("limit") else { return Ok(u16::MAX) };
-    match text.parse::<u64>() {
-        Ok(1..) => Ok(text.parse().unwrap_or(u16::MAX)),
+    match number_of(&text) {
+        Some(limit @ 1..) => Ok(u16::try_from(limit).unwrap_or(u16::MAX)),
         _ => Err(Status::new(400).detail(format!("limit={text:?}: limit is 1 or more"))),
     }
+}
+
+/// Digits alone, without the sign that `parse` would take. More than a `u64` holds is as much as that.
+fn number_of(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }

@@ -8,6 +8,7 @@ use crate::wire::handshake::{accept_key, key_is_valid};
 use crate::wire::head::Method;
 use crate::wire::response::Response;
 use crate::wire::status::Status;
+use crate::wire::syntax::list_items;
 
 /// The subprotocol of commands and envelopes.
 pub(super) const SUBPROTOCOL: &str = "redpoll.v1";
@@ -41,16 +42,15 @@ pub(super) fn handshake_of(request: &Request, config: &Config) -> Result<Option<
         );
     }
     if head.field("sec-websocket-version") != Some("13") || head.fields("sec-websocket-version").count() != 1 {
-        return Err(
-            upgrade_required("the WebSocket version must be 13 (RFC 6455 §4.2.1)").field("Sec-WebSocket-Version", "13")
-        );
+        return Err(upgrade_required("the WebSocket version must be 13 (RFC 6455 §4.2.1)"));
     }
     let offered = extension::negotiate(head.fields("sec-websocket-extensions"))?;
     let mut keys = head.fields("sec-websocket-key");
     match (keys.next(), keys.next()) {
         (Some(key), None) if key_is_valid(key) => Ok(Some(Handshake {
             accept: accept_key(key),
-            subprotocol: head.has_token("sec-websocket-protocol", SUBPROTOCOL),
+            // In its very case: the client compares the answer with what it offered (§4.1).
+            subprotocol: head.fields("sec-websocket-protocol").flat_map(list_items).any(|name| name == SUBPROTOCOL),
             deflate: offered.filter(|_| config.deflate && deflate::AVAILABLE),
         })),
         _ => refuse("Sec-WebSocket-Key must be given once and be 16 bytes in Base64 (RFC 6455 §4.2.1)"),
@@ -61,7 +61,8 @@ fn refuse(detail: &'static str) -> Result<Option<Handshake>, Response> {
     Err(Status::new(400).detail(detail).into())
 }
 
-/// 426, naming the protocol to change to (RFC 9110 §15.5.22).
+/// 426, naming the protocol to change to (RFC 9110 §15.5.22) and its version (RFC 6455 §4.4).
 pub(super) fn upgrade_required(detail: &'static str) -> Response {
-    Response::from(Status::new(426).detail(detail)).field("Upgrade", "websocket")
+    let response = Response::from(Status::new(426).detail(detail));
+    response.field("Upgrade", "websocket").field("Sec-WebSocket-Version", "13")
 }

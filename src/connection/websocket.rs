@@ -1,16 +1,14 @@
 //! WebSocket: messages both ways (RFC 6455), until one side closes.
 
-use super::closing::Closing;
 use super::subscribe::Unknown;
 use super::upgrade::{Handshake, SUBPROTOCOL};
-use super::{State, Visit};
+use super::{State, Visit, World};
 use crate::config::{Config, RECEIVE_BYTES};
 use crate::consumer::{Call, Consumer, Message, Reason};
 use crate::hub::Form;
 use crate::wire::close::{self, CloseCode, Violation};
 use crate::wire::command::{Ack, push_subscribed};
-use crate::wire::envelope::push_gap;
-use crate::wire::extension::Window;
+use crate::wire::envelope::{Payload, push_direct, push_gap};
 use crate::wire::frame::{self, Opcode};
 use crate::wire::message::{Decoder, Event, Limits, Role};
 use crate::wire::position::Position;
@@ -18,6 +16,7 @@ use crate::wire::response;
 use crate::wire::utf8;
 
 /// An open WebSocket.
+#[derive(Clone, Copy)]
 pub(crate) struct WebSocket {
     pub(super) form: Form,
     /// The client speaks `redpoll.v1`: what it sends are commands.
@@ -27,11 +26,36 @@ pub(crate) struct WebSocket {
 }
 
 impl WebSocket {
-    /// What was agreed on for compression.
-    pub(crate) fn window(&self) -> Option<Window> {
-        self.form.window()
+    /// What is accepted of the client. The limit is that of a message's payload, so a command, which carries it as
+    /// JSON, may be longer.
+    pub(super) fn limits(&self, config: &Config) -> Limits {
+        let message_bytes_max = match self.commands {
+            true => config.message_bytes_max.saturating_mul(JSON_ESCAPE_BYTES).saturating_add(COMMAND_BYTES),
+            false => config.message_bytes_max,
+        };
+        Limits { role: Role::Server, message_bytes_max, deflate: self.form.window().is_some() }
+    }
+
+    /// Sends a message to this client alone. One that speaks `redpoll.v1` gets JSON, as all that it gets.
+    pub(crate) fn send(&self, message: Message, world: &mut World) {
+        let World { hub, output, .. } = world;
+        let mut json = Vec::new();
+        let (binary, data) = match (self.commands, message.text()) {
+            (false, _) => (message.is_binary(), message.data()),
+            (true, text) => {
+                push_direct(&mut json, text.map_or(Payload::Binary(message.data()), Payload::Text));
+                (false, &json[..])
+            }
+        };
+        let opcode = if binary { Opcode::Binary } else { Opcode::Text };
+        hub.deflater().encode(opcode, data, self.form.window(), output);
     }
 }
+
+/// `\u0001`, the longest way to write one byte in JSON (RFC 8259 §7).
+const JSON_ESCAPE_BYTES: usize = 6;
+/// A command besides its payload: the channel's name, the event's, the ack.
+const COMMAND_BYTES: usize = 4 << 10;
 
 /// How a WebSocket comes to its end.
 enum Ending {
@@ -72,6 +96,18 @@ impl Visit<'_> {
             }
             let channel = self.world.hub.channel_name(self.world.hub.subscription(gap.subscription).channel).clone();
             self.push_gap_frame(&channel, gap.from, gap.to);
+        }
+    }
+
+    /// What `connect` has sent, and its close, now that they can be written.
+    pub(super) fn say_after_connect(&mut self, call: &Call) {
+        for sent in &call.sent {
+            if let State::WebSocket(websocket, _) = &self.connection.state {
+                websocket.send(sent.message(), self.world);
+            }
+        }
+        if let Some(code) = call.close {
+            self.close_websocket(code, "", Reason::Closing(code));
         }
     }
 
@@ -137,8 +173,8 @@ impl Visit<'_> {
         bytes: &mut [u8],
         at: &mut usize,
     ) -> Option<Ending> {
-        let deflate = matches!(&self.connection.state, State::WebSocket(open, _) if open.window().is_some());
-        let limits = limits(&self.world.config, deflate);
+        let State::WebSocket(websocket, _) = &self.connection.state else { return None };
+        let limits = websocket.limits(&self.world.config);
         loop {
             let (used, event) = match decoder.decode(&mut bytes[*at..], &limits) {
                 Ok(decoded) => decoded,
@@ -173,8 +209,10 @@ impl Visit<'_> {
 
     /// Inflates a message, which the consumer then gets like any other.
     fn receive_deflated(&mut self, text: bool, data: &[u8], consumer: &mut dyn Consumer) -> Option<Ending> {
+        let State::WebSocket(websocket, _) = &self.connection.state else { return None };
+        let Limits { message_bytes_max, .. } = websocket.limits(&self.world.config);
         let mut message = std::mem::take(&mut self.world.inflated);
-        let inflated = self.world.inflater.inflate(data, self.world.config.message_bytes_max, &mut message);
+        let inflated = self.world.inflater.inflate(data, message_bytes_max, &mut message);
         let checked = inflated.and_then(|()| if text { utf8::check(&message) } else { Ok(()) });
         let ending = match checked {
             Ok(()) => self.receive_message(text, &message, consumer),
@@ -234,8 +272,7 @@ impl Visit<'_> {
         self.end_consumer(why);
         frame::encode(Opcode::Close, &close::encode(code, reason), &mut self.world.output);
         let State::WebSocket(websocket, decoder) = &mut self.connection.state else { return };
-        let (decoder, deflate) = (std::mem::take(decoder), websocket.window().is_some());
-        self.connection.state = State::Closing(Closing { deflate }, decoder);
+        self.connection.state = State::Closing(*websocket, std::mem::take(decoder));
         self.world.schedule(self.id, self.world.config.linger_ms);
     }
 
@@ -255,9 +292,4 @@ impl Visit<'_> {
         frame::encode(Opcode::Close, &close::encode(violation.code, violation.detail), &mut self.world.output);
         self.drain_then_go(false);
     }
-}
-
-/// What is accepted of a client.
-pub(super) fn limits(config: &Config, deflate: bool) -> Limits {
-    Limits { role: Role::Server, message_bytes_max: config.message_bytes_max, deflate }
 }

@@ -18,6 +18,7 @@ use crate::pages::Table;
 use crate::router::Router;
 use crate::time::Now;
 use crate::timer::{TIMER_BYTES, Wheel};
+use crate::wire::content::Framing;
 use crate::wire::deflate::Inflater;
 use crate::wire::form::check_event_name;
 use crate::wire::response::DateField;
@@ -166,11 +167,7 @@ impl<S: Stream> Engine<S> {
         self.world.now = now;
         let draft = Draft { data: message.data(), binary: message.is_binary(), event: message.event(), key: None };
         draft.event.map_or(Ok(()), check_event_name)?;
-        if draft.data.len() > self.world.config.message_bytes_max {
-            return Err(
-                Status::new(413).detail(format!("a message is at most {} bytes", self.world.config.message_bytes_max))
-            );
-        }
+        Framing::Length(draft.data.len() as u64).check(self.world.config.message_bytes_max)?;
         self.world.hub.publish(channel, draft, now, &self.world.config)
     }
 

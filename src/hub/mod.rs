@@ -6,11 +6,12 @@
 mod channel;
 mod delivery;
 mod idempotency;
+mod listing;
 mod publication;
 mod subscription;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
 use crate::config::Config;
@@ -25,6 +26,7 @@ use crate::wire::status::Status;
 use channel::Channel;
 use delivery::Joined;
 use idempotency::Answers;
+pub use listing::ChannelInfo;
 pub(crate) use publication::Form;
 pub use publication::Publication;
 pub(crate) use subscription::LIST_BYTES;
@@ -61,23 +63,6 @@ pub(crate) struct Start {
     pub(crate) unknown: Option<Position>,
 }
 
-/// What `/channels` says of one channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChannelInfo {
-    /// The channel's name.
-    pub name: String,
-    /// Subscriptions by transport, in the order of [`Transport::ALL`].
-    pub subscribers: [u32; 3],
-    /// How many messages are kept.
-    pub messages: usize,
-    /// The bytes of their payloads.
-    pub bytes: usize,
-    /// The position before the oldest message that is kept.
-    pub oldest: Position,
-    /// The position of the newest message.
-    pub newest: Position,
-}
-
 /// All channels and all subscriptions.
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -90,8 +75,10 @@ pub(crate) struct Hub {
     dirty: VecDeque<ChannelId>,
     /// When each channel's oldest message is to be looked at.
     ages: Wheel,
-    /// The highest offset of any channel forgotten so far: no offset of a name is ever given out twice.
-    floor: u64,
+    /// The highest offset of any channel forgotten so far, for each class of names: no offset of a name is ever given
+    /// out twice. One floor for all names would do as well, but whoever polls a quiet room would be told a gap
+    /// whenever a busier one is forgotten.
+    floors: Box<[u64; NAME_CLASSES]>,
     answers: Answers,
     joined: Joined,
     /// Of all connections: no message depends on the one before.
@@ -113,7 +100,7 @@ impl Hub {
             subscriptions: Subscriptions::new(),
             dirty: VecDeque::new(),
             ages: Wheel::new(present),
-            floor: 0,
+            floors: Box::new([0; NAME_CLASSES]),
             answers: Answers::default(),
             joined: Joined::default(),
             deflater: Deflater::new(config.deflate_from_bytes),
@@ -158,7 +145,7 @@ impl Hub {
     pub(crate) fn start(&self, name: &str, since: Since) -> Start {
         let (evicted_through, newest) = match self.find(name) {
             Some(channel) => (channel.evicted_through, channel.newest()),
-            None => (self.floor, self.floor),
+            None => (self.floors[class_of(name)], self.floors[class_of(name)]),
         };
         let cursor = match since {
             Since::Latest => newest,
@@ -194,13 +181,37 @@ impl Hub {
             );
         }
         let id = self.open(name, config)?;
+        Ok(self.add_member(connection, id, start, transport))
+    }
+
+    /// The same for an answer that is given at once: its channel goes with it, and does not count.
+    pub(crate) fn subscribe_briefly(
+        &mut self,
+        connection: ConnectionId,
+        name: &str,
+        start: Start,
+        config: &Config,
+    ) -> Result<SubscriptionId, Status> {
+        check_channel_name(name)?;
+        let known = self.names.get(name).copied();
+        let id = known.unwrap_or_else(|| self.make(name, config));
+        Ok(self.add_member(connection, id, start, Transport::LongPoll))
+    }
+
+    fn add_member(
+        &mut self,
+        connection: ConnectionId,
+        id: ChannelId,
+        start: Start,
+        transport: Transport,
+    ) -> SubscriptionId {
         let channel = &mut self.channels[id.0];
         let subscription =
             self.subscriptions.insert(connection, id, channel.members.len() as u32, start.cursor, transport);
         channel.members.push(subscription);
         channel.transports[transport as usize] += 1;
         self.held_bytes += SUBSCRIPTION_BYTES;
-        Ok(subscription)
+        subscription
     }
 
     pub(crate) fn unsubscribe(&mut self, id: SubscriptionId) {
@@ -271,38 +282,20 @@ impl Hub {
         [self.ages.next(), answers].into_iter().flatten().min_by_key(|tick| now.until_ms(*tick))
     }
 
-    /// Up to `limit` channels whose names begin with `prefix` and come after `after`, in name order.
-    pub(crate) fn list(&self, prefix: &str, after: &str, limit: usize) -> Vec<ChannelInfo> {
-        let from = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
-        let named =
-            self.names.range::<str, _>((from, Bound::Unbounded)).take_while(|(name, _)| name.starts_with(prefix));
-        named.take(limit).map(|(_, id)| self.info(&self.channels[id.0])).collect()
-    }
-
-    fn info(&self, channel: &Channel) -> ChannelInfo {
-        ChannelInfo {
-            name: channel.name.to_string(),
-            subscribers: channel.transports,
-            messages: channel.kept(),
-            bytes: channel.payload_bytes(),
-            oldest: self.position(channel.evicted_through),
-            newest: self.position(channel.newest()),
-        }
-    }
-
-    /// Channels, subscriptions, publications and encodings so far, and bytes held.
-    pub(crate) fn counts(&self) -> Counts {
-        Counts {
-            channels: self.channels.len(),
-            subscriptions: self.subscriptions.len(),
-            published: self.published,
-            encodings: self.encodings,
-            held_bytes: self.held_bytes,
-        }
-    }
-
     fn find(&self, name: &str) -> Option<&Channel> {
         self.channels.get(self.names.get(name)?.0)
+    }
+
+    /// Whether each of these channels exists or may be made.
+    ///
+    /// # Errors
+    /// 503 where that would be more than `--max-channels`.
+    pub(crate) fn check_room<'n>(&self, names: impl Iterator<Item = &'n str>, config: &Config) -> Result<(), Status> {
+        let new = names.filter(|name| !self.names.contains_key(*name)).count();
+        match self.channels.len() + new <= config.channels_max {
+            true => Ok(()),
+            false => Err(too_many_channels(config)),
+        }
     }
 
     /// The channel of that name, which is made if it does not exist.
@@ -311,16 +304,17 @@ impl Hub {
             return Ok(*id);
         }
         check_channel_name(name)?;
-        if self.channels.len() >= config.channels_max {
-            return Err(Status::new(503)
-                .detail(format!("{} channels exist and --max-channels allows no more", config.channels_max)));
-        }
+        self.check_room(std::iter::once(name), config)?;
+        Ok(self.make(name, config))
+    }
+
+    fn make(&mut self, name: &str, config: &Config) -> ChannelId {
         let name: Rc<str> = name.into();
-        let channel = Channel::new(Rc::clone(&name), config.history_of(&name), self.floor);
+        let channel = Channel::new(Rc::clone(&name), config.history_of(&name), self.floors[class_of(&name)]);
         self.held_bytes += channel.own_bytes();
         let id = ChannelId(self.channels.insert(channel));
         self.names.insert(name, id);
-        Ok(id)
+        id
     }
 
     /// Has the channel walked at the end of the turn, or trimmed at once if nobody subscribes.
@@ -352,21 +346,26 @@ impl Hub {
         }
         if let Some(channel) = self.channels.remove(id.0) {
             self.ages.cancel(id.0);
-            self.floor = self.floor.max(channel.newest());
+            let floor = &mut self.floors[class_of(&channel.name)];
+            *floor = channel.newest().max(*floor);
             self.held_bytes -= channel.own_bytes();
             self.names.remove(&channel.name);
         }
     }
 }
 
-/// What the hub holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) channels: usize,
-    pub(crate) subscriptions: usize,
-    pub(crate) published: u64,
-    pub(crate) encodings: u64,
-    pub(crate) held_bytes: usize,
+fn too_many_channels(config: &Config) -> Status {
+    Status::new(503).detail(format!("--max-channels allows {} channels and no more", config.channels_max))
+}
+
+/// 8 KiB of floors, so that one name in a thousand shares another's.
+const NAME_CLASSES: usize = 1_024;
+
+fn class_of(name: &str) -> usize {
+    // Without a random key: a run that is repeated gives out the same positions.
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish() as usize % NAME_CLASSES
 }
 
 /// What a subscription costs: itself, and its place among its channel's members.

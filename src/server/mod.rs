@@ -54,6 +54,14 @@ impl Server {
         self
     }
 
+    /// Adds a route whose consumers answer polls and nothing else: GET and HEAD, whatever transport a request asks for.
+    /// For polls of one's own shape: see [`Context::poll`].
+    pub fn poll<C: Consumer + 'static>(self, pattern: &str, consumer: impl Fn(&Request) -> C + 'static) -> Server {
+        let mut server = self.route(pattern, consumer);
+        server.router.route(pattern).only_polls = true;
+        server
+    }
+
     /// Adds a plain handler for GET, and so for HEAD.
     pub fn get(self, pattern: &str, handler: impl Fn(&Request, &mut Context) -> Response + 'static) -> Server {
         self.handle(Method::Get, pattern, handler)
@@ -79,7 +87,8 @@ impl Server {
         self
     }
 
-    /// Asks `guard` before every route, for every method but OPTIONS; its refusal is the answer.
+    /// Asks `guard` before anything else is looked at, for every path and method; its refusal is the answer. It sees a
+    /// request without parameters of its route.
     pub fn guard(mut self, guard: impl Fn(&Request) -> Result<(), Status> + 'static) -> Server {
         self.router.guard = Some(Box::new(guard));
         self

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
 use mio::event::Source;
@@ -125,10 +126,13 @@ fn listen_tcp(address: SocketAddr) -> io::Result<Listener> {
 }
 
 fn bind_unix(path: PathBuf) -> io::Result<Listener> {
-    // A socket that nobody answers was left by a process that was killed.
-    let left_over = std::os::unix::net::UnixStream::connect(&path)
-        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-    if left_over {
+    // A socket that nobody answers was left by a process that was killed. Any other file refuses too, and is not ours.
+    let is_socket = std::fs::symlink_metadata(&path).is_ok_and(|found| found.file_type().is_socket());
+    let refuses = || {
+        std::os::unix::net::UnixStream::connect(&path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    if is_socket && refuses() {
         std::fs::remove_file(&path)?;
     }
     Ok(Listener::Unix(mio::net::UnixListener::bind(&path)?, path))

@@ -40,7 +40,7 @@ impl Framing {
         }
     }
 
-    /// Refuses content that is announced to be longer than `content_bytes_max`, before any of it has come: 413.
+    /// Refuses content that is longer than `content_bytes_max`, before any of it has come: 413.
     pub fn check(self, content_bytes_max: usize) -> Result<(), Status> {
         match self {
             Framing::Length(bytes) if bytes > content_bytes_max as u64 => Err(too_large(content_bytes_max)),

@@ -35,6 +35,15 @@ pub fn push_envelope(out: &mut Vec<u8>, channel: &str, id: Position, event: Opti
     out.push(b'}');
 }
 
+/// Appends `{"data":"hello"}`: a message to one client alone, which is of no channel and has no position.
+pub fn push_direct(out: &mut Vec<u8>, payload: Payload) {
+    let start = out.len();
+    push_payload(out, payload);
+    // In place of the comma.
+    out[start] = b'{';
+    out.push(b'}');
+}
+
 /// Appends `{"channel":"a","gap":{"from":"0000005f-7","to":"0000005f-40"}}`: what was lost is after `from`, up to and
 /// with `to`. `from` is what the client gave, so it is escaped.
 pub fn push_gap(out: &mut Vec<u8>, channel: &str, from: impl Display, to: Position) {
@@ -84,6 +93,14 @@ mod tests {
         let mut out = Vec::new();
         push_envelope(&mut out, channel, ID, event, payload);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_message_to_one_client_has_a_payload_and_nothing_else() {
+        let mut out = b"before".to_vec();
+        push_direct(&mut out, Payload::Text("a\"b"));
+        push_direct(&mut out, Payload::Binary(b"\xff"));
+        assert_eq!(String::from_utf8(out).unwrap(), r#"before{"data":"a\"b"}{"base64":"/w=="}"#);
     }
 
     #[test]

@@ -126,6 +126,10 @@ pub fn encode_head(response: &Response, exchange: &Exchange, out: &mut Vec<u8>) 
     if has_content(response.code) {
         push_number_field(out, "Content-Length", response.content.len() as u64);
     }
+    if response.code == 426 {
+        // RFC 9110 §7.8: who sends `Upgrade` says so in `Connection`.
+        push_field(out, "Connection", "upgrade");
+    }
     if !interim {
         push_connection(out, exchange.keep_alive, exchange.http10);
     }

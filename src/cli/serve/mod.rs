@@ -26,7 +26,7 @@ pub(crate) fn serve(options: Serve) -> Result<(), Error> {
             "refusing to listen where others can reach it without --open, which lets anyone publish and subscribe";
         return Err(Error::Usage(refusal.to_owned()));
     }
-    let tutorial = tutorial::routes(Server::new(), options.html.clone(), options.config.history.age_ms);
+    let tutorial = tutorial::routes(Server::new(), options.html.clone(), &options.config);
     let mut server = channels::routes(tutorial)
         .get("/healthz", |_, _| Response::text("ok\n").field("Cache-Control", "no-store"))
         .get("/metrics", metrics::metrics);

@@ -1,5 +1,6 @@
 //! The pages: built into the binary, or files of `--html`.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use redpoll::{Request, Response, Server, Status};
@@ -17,9 +18,10 @@ const BUILT_IN: [(&str, &str, &[u8]); 6] = [
 /// The tutorial's page, which `/home/` serves.
 pub(super) const HOME: &[u8] = include_bytes!("../../../html/home.html");
 
-/// Nothing inline, nothing from elsewhere: a message that should ever become HTML still could not run.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// Of the built-in pages. Nothing inline, nothing from elsewhere: a message that should ever become HTML still could
+/// not run. What the pages of `--html` need is not known here.
+pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 pub(super) fn routes(mut server: Server, html: Option<PathBuf>) -> Server {
     if let Some(folder) = html {
@@ -44,31 +46,32 @@ pub(super) fn home(html: Option<&Path>) -> Result<Vec<u8>, Status> {
 }
 
 /// A page's response: its fields, whatever the page.
-pub(super) fn page(name: &str, bytes: impl Into<std::borrow::Cow<'static, [u8]>>) -> Response {
-    Response::new(200)
-        .content(media_type(name), bytes)
-        .field("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-        .field("Referrer-Policy", "no-referrer")
-        .field("Cache-Control", "no-cache")
+pub(super) fn page(name: &str, bytes: impl Into<Cow<'static, [u8]>>, cache: &'static str) -> Response {
+    let response = Response::new(200).content(media_type(name), bytes);
+    response.field("Referrer-Policy", "no-referrer").field("Cache-Control", cache)
 }
 
 fn built_in(request: &Request, name: &str, bytes: &'static [u8], tag: &str) -> Response {
     let known = request.field("if-none-match").is_some_and(|tags| tags.split(',').any(|known| known.trim() == tag));
-    let response = if known { Response::new(304) } else { page(name, bytes) };
-    response.field("ETag", tag.to_owned())
+    let response = if known { Response::new(304) } else { page(name, bytes, "no-cache") };
+    response.field("Content-Security-Policy", CONTENT_SECURITY_POLICY).field("ETag", tag.to_owned())
 }
 
 fn file(folder: &Path, path: &str) -> Response {
-    read(folder, path).map_or_else(Response::from, |bytes| page(path, bytes))
+    read(folder, path).map_or_else(Response::from, |bytes| page(path, bytes, "no-cache"))
 }
 
-/// A file below `folder`. The path may not lead out of it, nor to hidden files.
+/// A file below `folder`. The path may not lead out of it, also not by a symbolic link, nor to hidden files.
 fn read(folder: &Path, path: &str) -> Result<Vec<u8>, Status> {
     let nothing = || Status::new(404).detail(format!("no file {path:?} is in the folder that --html names"));
     if path.split('/').any(|part| part.is_empty() || part.starts_with('.') || part.contains(['\\', '\0'])) {
         return Err(nothing());
     }
-    let path = folder.join(path);
+    let (folder, path) = (folder.canonicalize(), folder.join(path).canonicalize());
+    let (Ok(folder), Ok(path)) = (folder, path) else { return Err(nothing()) };
+    if !path.starts_with(folder) {
+        return Err(nothing());
+    }
     let metadata = std::fs::metadata(&path).map_err(|_| nothing())?;
     if !metadata.is_file() {
         return Err(nothing());

@@ -3,15 +3,17 @@
 //! The classic tutorial gives each browser a queue on the server. Here each has a place in the room, which is a
 //! position in the channel's log: the same thing without the copies.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use redpoll::wire::envelope::push_string;
 use redpoll::{
-    ConnectionId, Consumer, Context, Message, Method, Polled, Position, Reason, Request, Response, Server, Since,
-    Status,
+    Config, ConnectionId, Consumer, Context, Message, Method, Polled, Position, Reason, Request, Response, Server,
+    Since, Status,
 };
 
 use super::pages;
@@ -21,8 +23,9 @@ const CHANNEL: &str = "tutorial";
 /// How long `/get_msg/` waits: what the tutorial's queue waits.
 const WAIT_MS: u64 = 10_000;
 
-pub(super) fn routes(server: Server, html: Option<PathBuf>, age_ms: u64) -> Server {
-    let room = Rc::new(RefCell::new(Room { places: HashMap::new(), age_ms, swept_ms: 0 }));
+pub(super) fn routes(server: Server, html: Option<PathBuf>, config: &Config) -> Server {
+    let age_ms = config.history_of(CHANNEL).age_ms;
+    let room = Rc::new(RefCell::new(Room { places: HashMap::new(), names: RandomState::new(), age_ms, swept_ms: 0 }));
     let entrance = Rc::clone(&room);
     server
         .get("/home/", move |request, cx| {
@@ -30,12 +33,19 @@ pub(super) fn routes(server: Server, html: Option<PathBuf>, age_ms: u64) -> Serv
             home(request, html.as_ref())
         })
         .post("/send_msg/", send)
-        .route("/get_msg/", move |request| Poller { room: Rc::clone(&room), name: name_of(request) })
+        .poll("/get_msg/", move |request| Poller {
+            room: Rc::clone(&room),
+            name: name_of(request).into_owned(),
+            takes: request.method() == Method::Get,
+        })
 }
 
 /// Who is in the room, and up to where each has read.
 struct Room {
-    places: HashMap<String, Place>,
+    /// By the hash of each name, so that a long one takes no more than a short one.
+    places: HashMap<u64, Place>,
+    /// The hash has a key of its own, so that nobody can find two names with the same one.
+    names: RandomState,
     /// A place that nobody has used for this long is given up.
     age_ms: u64,
     swept_ms: u64,
@@ -49,25 +59,37 @@ struct Place {
 }
 
 impl Room {
-    /// The place of a name, from this moment on if it is new. There is none for nobody.
-    fn join(&mut self, name: &str, cx: &mut Context) -> Option<&mut Place> {
-        let now_ms = cx.now().monotonic_ms;
-        self.sweep(now_ms);
-        if name.is_empty() || (self.places.len() >= PLACES_MAX && !self.places.contains_key(name)) {
-            return None;
+    /// The place of a name, from this moment on if it is new or its place has expired. No name is a name too.
+    fn join(&mut self, name: &str, cx: &mut Context) -> &mut Place {
+        let (key, now_ms) = (self.names.hash_one(name), cx.now().monotonic_ms);
+        if self.places.get(&key).is_none_or(|place| place.has_expired(now_ms, self.age_ms)) {
+            self.places.remove(&key);
+            self.make_room(now_ms);
         }
         let newcomer = || Place { position: cx.newest(CHANNEL), waiting: None, used_ms: now_ms };
-        let place = self.places.entry(name.to_owned()).or_insert_with(newcomer);
+        let place = self.places.entry(key).or_insert_with(newcomer);
         place.used_ms = now_ms;
-        Some(place)
+        place
     }
 
-    /// Gives up the places that are too old, now and then.
-    fn sweep(&mut self, now_ms: u64) {
+    /// Gives up the places that have expired, now and then, and the one that was not used for longest if there are too
+    /// many: its name is then a new one, as after a restart.
+    fn make_room(&mut self, now_ms: u64) {
         if now_ms - self.swept_ms >= SWEEP_MS || self.places.len() >= PLACES_MAX {
             self.swept_ms = now_ms;
-            self.places.retain(|_, place| place.waiting.is_some() || now_ms - place.used_ms < self.age_ms);
+            self.places.retain(|_, place| !place.has_expired(now_ms, self.age_ms));
         }
+        if self.places.len() >= PLACES_MAX
+            && let Some(key) = self.places.iter().min_by_key(|(_, place)| place.used_ms).map(|(key, _)| *key)
+        {
+            self.places.remove(&key);
+        }
+    }
+}
+
+impl Place {
+    fn has_expired(&self, now_ms: u64, age_ms: u64) -> bool {
+        self.waiting.is_none() && now_ms - self.used_ms >= age_ms
     }
 }
 
@@ -75,41 +97,36 @@ impl Room {
 struct Poller {
     room: Rc<RefCell<Room>>,
     name: String,
+    /// HEAD only looks, and uses nothing up.
+    takes: bool,
 }
 
 impl Consumer for Poller {
     fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
-        if cx.request().is_some_and(|request| request.method() != Method::Get) {
-            return Err(Status::new(405).detail("messages are taken with GET"));
-        }
         let id = cx.id();
         let mut room = self.room.borrow_mut();
-        let since = match room.join(&self.name, cx) {
-            Some(place) => {
-                if let Some(earlier) = place.waiting.replace(id) {
-                    cx.end_poll(earlier);
-                }
-                Since::After(place.position)
-            }
-            None => Since::Latest,
-        };
-        cx.subscribe_since(CHANNEL, since);
+        let place = room.join(&self.name, cx);
+        if self.takes
+            && let Some(earlier) = place.waiting.replace(id)
+        {
+            cx.end_poll(earlier);
+        }
+        cx.subscribe_since(CHANNEL, Since::After(place.position));
         cx.poll(1, WAIT_MS, render);
         Ok(())
     }
 
     fn receive(&mut self, _: Message, _: &mut Context) {}
 
-    /// The place moves on only now, when the answer has gone: who has left uses nothing up.
+    /// The place moves on only now, when the answer has gone: who has left uses nothing up. Nor does a poll that
+    /// another one has ended.
     fn disconnect(&mut self, _: Reason, cx: &mut Context) {
         let mut room = self.room.borrow_mut();
-        let Some(place) = room.places.get_mut(&self.name) else { return };
-        if let Some(position) = cx.cursor(CHANNEL) {
-            place.position = position;
-        }
-        if place.waiting == Some(cx.id()) {
-            place.waiting = None;
-        }
+        let key = room.names.hash_one(&self.name);
+        let own = room.places.get_mut(&key).filter(|place| self.takes && place.waiting == Some(cx.id()));
+        let Some(place) = own else { return };
+        place.waiting = None;
+        place.position = cx.cursor(CHANNEL).unwrap_or(place.position);
     }
 }
 
@@ -144,11 +161,12 @@ fn home(request: &Request, html: Option<&PathBuf>) -> Response {
         Err(status) => return status.into(),
     };
     let page = String::from_utf8_lossy(&bytes).replace("{{ name }}", &escaped(&name_of(request)));
-    pages::page("home.html", page.into_bytes()).field("Cache-Control", "no-store")
+    let response = pages::page("home.html", page.into_bytes(), "no-store");
+    if html.is_none() { response.field("Content-Security-Policy", pages::CONTENT_SECURITY_POLICY) } else { response }
 }
 
-fn name_of(request: &Request) -> String {
-    request.query("name").unwrap_or_default().chars().take(NAME_CHARS_MAX).collect()
+fn name_of<'a>(request: &Request<'a>) -> Cow<'a, str> {
+    request.query("name").unwrap_or_default()
 }
 
 /// Text for HTML: nothing in a name can be markup.
@@ -169,7 +187,6 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// A place costs about 150 bytes and its name.
+/// A place costs about 60 bytes.
 const PLACES_MAX: usize = 16_384;
-const NAME_CHARS_MAX: usize = 64;
 const SWEEP_MS: u64 = 60_000;
