@@ -36,8 +36,11 @@ pub struct Config {
     pub keep_alive_ms: u64,
     /// How long a peer may take to answer a Close, or to end the connection after us.
     pub linger_ms: u64,
-    /// What is read and thrown away from a peer that has nothing more to say: enough for what was under way.
+    /// What is read and thrown away on an event stream, where a peer has nothing to say.
     pub discard_bytes_max: usize,
+    /// The same after the last answer. Time is what bounds it ([`Config::linger_ms`]): not to read what a peer still
+    /// sends would reset the connection, and take the answer away from it.
+    pub linger_bytes_max: usize,
     /// What SIGTERM gives connections to end.
     pub drain_ms: u64,
     /// Origins besides the server's own that may subscribe and publish; `*` is any. The first 255 count: a waiting poll
@@ -94,6 +97,7 @@ impl Default for Config {
             keep_alive_ms: 60_000,
             linger_ms: 2_000,
             discard_bytes_max: 256 << 10,
+            linger_bytes_max: 256 << 20,
             drain_ms: 5_000,
             origins: Vec::new(),
             idempotency_ms: 300_000,

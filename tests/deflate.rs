@@ -3,6 +3,7 @@
 
 mod support;
 
+use flate2::{Compress, Compression, FlushCompress};
 use redpoll::Config;
 use redpoll::wire::deflate::{Deflater, Inflater};
 use redpoll::wire::extension::Window;
@@ -196,6 +197,25 @@ fn the_largest_message_may_come_compressed_also_where_that_makes_it_larger() {
     }
     payload.push(0);
     rig.send(&client, frame(true, true, Opcode::Binary, &payload));
+    rig.settle();
+    assert!(frames(&client).iter().any(|(_, opcode, echoed)| *opcode == Opcode::Binary && *echoed == message));
+}
+
+#[test]
+fn the_largest_message_may_be_flushed_after_every_byte() {
+    let mut rig = Rig::new(Config { message_bytes_max: 20_000, ..Config::default() });
+    let (client, _) = open(&mut rig, "/echo", OFFER);
+    let message: Vec<u8> = (0..20_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let mut compress = Compress::new(Compression::default(), false);
+    for (at, byte) in message.iter().enumerate() {
+        let mut flushed = Vec::with_capacity(100);
+        compress.compress_vec(&[*byte], &mut flushed, FlushCompress::Sync).expect("it is compressed");
+        let (first, last) = (at == 0, at + 1 == message.len());
+        if last {
+            flushed.truncate(flushed.len() - 4);
+        }
+        rig.send(&client, frame(last, first, if first { Opcode::Binary } else { Opcode::Continuation }, &flushed));
+    }
     rig.settle();
     assert!(frames(&client).iter().any(|(_, opcode, echoed)| *opcode == Opcode::Binary && *echoed == message));
 }

@@ -3,6 +3,7 @@
 
 mod support;
 
+use redpoll::Config;
 use support::{CLOSE, Client, PONG, Rig, frame};
 
 /// The rows.
@@ -205,7 +206,7 @@ fn walk((state, event, written, after): &Cell) -> Result<(), String> {
 
 /// A connection in a state. What it was written on the way has been taken.
 fn bring_into(state: State) -> (Rig, Client) {
-    let mut rig = Rig::default();
+    let mut rig = Rig::new(Config { linger_bytes_max: 256 << 10, ..Config::default() });
     let client = match state {
         Idle => rig.connect(),
         Head => {
@@ -354,7 +355,7 @@ fn a_blocked_answer_is_not_followed_by_a_read() {
 
 #[test]
 fn a_request_that_came_with_the_end_is_answered() {
-    let mut rig = Rig::default();
+    let mut rig = Rig::new(Config { linger_bytes_max: 256 << 10, ..Config::default() });
     let client = rig.connect();
     client.arrive(HELLO);
     rig.hang_up(&client);

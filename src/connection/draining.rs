@@ -23,7 +23,7 @@ impl Visit<'_> {
     pub(super) fn receive_draining(&mut self, bytes: &[u8]) -> usize {
         let State::Draining(draining) = &mut self.connection.state else { return bytes.len() };
         draining.discarded = draining.discarded.saturating_add(bytes.len() as u32);
-        if draining.discarded as usize > self.world.config.discard_bytes_max {
+        if draining.discarded as usize > self.world.config.linger_bytes_max {
             self.connection.state = State::Gone;
         }
         bytes.len()

@@ -24,7 +24,8 @@ pub struct Limits {
     /// The end of the connection that is decoding.
     pub role: Role,
     /// The largest message, in bytes of payload over all its frames. A compressed one may have a sixteenth and 64 bytes
-    /// more on the wire, since what cannot be compressed becomes a little larger.
+    /// more on the wire, and ten for each frame, up to eight times as much in all: what cannot be compressed becomes
+    /// larger.
     pub message_bytes_max: usize,
     /// Whether permessage-deflate was negotiated, so that messages may be compressed (RFC 7692).
     pub deflate: bool,
@@ -163,7 +164,10 @@ impl Decoder {
             _ => {}
         }
         let deflated = message.map_or(header.rsv1, |message| message.deflated);
-        let most = if deflated { deflated_bytes_max(limits.message_bytes_max) } else { limits.message_bytes_max };
+        let most = match deflated {
+            true => deflated_bytes_max(limits.message_bytes_max, message.map_or(0, |message| message.frames)),
+            false => limits.message_bytes_max,
+        };
         let left = most.saturating_sub(message.map_or(0, |message| message.bytes));
         if header.payload_bytes > left as u64 {
             return Err(Violation { code: CloseCode::MESSAGE_TOO_BIG, detail: "the message is too big" });
@@ -188,10 +192,18 @@ impl Decoder {
 }
 
 /// How large a compressed message may be that unpacks to `message_bytes_max`: DEFLATE adds five bytes to each stored
-/// block (RFC 1951 §3.2.4), and compressors with small windows make small blocks.
-fn deflated_bytes_max(message_bytes_max: usize) -> usize {
-    message_bytes_max.saturating_add(message_bytes_max / 16 + 64)
+/// block (RFC 1951 §3.2.4), compressors with small windows make small blocks, and some clients flush at the end of each
+/// frame.
+fn deflated_bytes_max(message_bytes_max: usize, frames: usize) -> usize {
+    let flushes = FLUSH_BYTES.saturating_mul(frames);
+    let most = message_bytes_max.saturating_add(message_bytes_max / 16 + 64).saturating_add(flushes);
+    most.min(message_bytes_max.saturating_mul(DEFLATED_TIMES_MAX).saturating_add(64))
 }
+
+/// The end of a block, and an empty stored one.
+const FLUSH_BYTES: usize = 10;
+/// However many frames there are: one byte and a flush in each is not more.
+const DEFLATED_TIMES_MAX: usize = 8;
 
 /// A message or control frame that is complete, and where its payload lies. Not yet an [`Event`], which
 /// borrows the payload, so that the loop over frames can go on borrowing it for writing.
@@ -233,7 +245,7 @@ impl Partial {
     fn begin(&mut self, frame: Frame, bytes: &mut [u8]) -> Result<(usize, Option<Found>), Violation> {
         let Header { opcode, rsv1: deflated, .. } = frame.header;
         if matches!(opcode, Opcode::Text | Opcode::Binary) {
-            self.message = Some(Message { opcode, deflated, utf8: Utf8::default(), bytes: 0 });
+            self.message = Some(Message { opcode, deflated, utf8: Utf8::default(), bytes: 0, frames: 0 });
         }
         self.collect(frame, bytes)
     }
@@ -276,6 +288,9 @@ impl Partial {
         let Header { fin, opcode, payload_bytes, .. } = frame.header;
         if opcode.is_control() {
             return Ok(Some(Found { opcode, deflated: false, payload_bytes: payload_bytes as usize, kept: true }));
+        }
+        if let Some(message) = &mut self.message {
+            message.frames += 1;
         }
         let Some(message) = self.message.take_if(|_| fin) else { return Ok(None) };
         message.utf8.complete()?;
@@ -334,6 +349,8 @@ struct Message {
     utf8: Utf8,
     /// How many bytes of payload have arrived.
     bytes: usize,
+    /// How many frames have arrived whole.
+    frames: usize,
 }
 
 impl Message {

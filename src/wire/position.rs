@@ -17,7 +17,8 @@ pub struct Position {
 }
 
 impl Position {
-    /// Reads `EPOCH-OFFSET`, to the letter as it is written. Anything else is a 400 that says what is accepted.
+    /// Reads `EPOCH-OFFSET`; the epoch may be without its leading zeros. Anything else is a 400 that says what is
+    /// accepted.
     pub fn parse(text: &str) -> Result<Position, Status> {
         let malformed = || {
             let text = excerpt(text);
@@ -26,7 +27,10 @@ impl Position {
         };
         let (epoch, offset) = text.split_once('-').ok_or_else(malformed)?;
         let lowercase = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if epoch.len() != 8 || !epoch.bytes().all(lowercase) || !offset.bytes().all(|b| b.is_ascii_digit()) {
+        if !(1..=8).contains(&epoch.len())
+            || !epoch.bytes().all(lowercase)
+            || !offset.bytes().all(|b| b.is_ascii_digit())
+        {
             return Err(malformed());
         }
         let epoch = u32::from_str_radix(epoch, 16).map_err(|_| malformed())?;
@@ -93,6 +97,7 @@ mod tests {
             let position = Position { epoch, offset };
             assert_eq!(Position::parse(&position.to_string()), Ok(position));
         }
+        assert_eq!(Position::parse("5f3a-42"), Ok(Position { epoch: 0x5f3a, offset: 42 }));
     }
 
     #[test]
