@@ -1,4 +1,4 @@
-/** What both browser tests stand on: a server, a line that can be cut, a browser, and checks that are counted. */
+/** What the tests with browsers and other clients stand on: a server, a line that can be cut, a browser, and checks that are counted. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import net from "node:net";
@@ -54,9 +54,9 @@ export async function until(probe, limitMs = 10_000) {
   }
 }
 
-/** A running server. `port` 0 lets it pick one. */
-export async function startServer(binary, port = 0) {
-  const child = spawn(binary, ["serve", "--listen", `127.0.0.1:${port}`, "--log", "warn"], { stdio: ["ignore", "pipe", "pipe"] });
+/** A running server. `port` 0 lets it pick one. `options` are more of its flags. */
+export async function startServer(binary, port = 0, options = []) {
+  const child = spawn(binary, ["serve", "--listen", `127.0.0.1:${port}`, "--log", "warn", ...options], { stdio: ["ignore", "pipe", "pipe"] });
   const lines = [];
   const bound = new Promise((resolve, reject) => {
     setTimeout(() => reject(new Error(`no address within ${startMs} ms; it said: ${lines.join("\n")}`)), startMs).unref();
