@@ -120,6 +120,18 @@ def fragments(websocket, who):
                 check(False, f"{who}: each ping between two fragments has its pong")
 
 
+def small_fragments(server, who, **options):
+    """Compressed, each fragment is a few bytes longer, so that together they are more than the message."""
+    data = binary_of(MESSAGE_BYTES_MAX)
+    with server.open(**options) as websocket:
+        try:
+            websocket.send(data[at:at + 100] for at in range(0, len(data), 100))
+            answer = websocket.recv(LIMIT_S)
+        except ConnectionClosed as closed:
+            answer = closed.rcvd
+    check_equal(answer, data, f"{who}: the largest binary in fragments of 100 bytes comes back whole")
+
+
 def pings(websocket, who):
     for payload in [b"", b"tea", bytes(125)]:
         check(websocket.ping(payload).wait(LIMIT_S), f"{who}: a ping of {len(payload)} bytes has its pong")
@@ -210,6 +222,7 @@ def main(binary):
                 sizes(websocket, who)
                 fragments(websocket, who)
                 pings(websocket, who)
+            small_fragments(server, who, compression=compression)
             closes_by_client(server, who, compression=compression)
             closes_by_server(server, who, compressed, compression=compression)
             if how == "compression on":
