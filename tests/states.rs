@@ -3,8 +3,8 @@
 
 mod support;
 
-use redpoll::Config;
-use support::{CLOSE, Client, PONG, Rig, frame};
+use redpoll::{Config, Response};
+use support::{CLOSE, Client, PONG, Rig, TEXT, frame, get, server};
 
 /// The rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -362,6 +362,31 @@ fn a_request_that_came_with_the_end_is_answered() {
     rig.settle();
     assert!(client.text().ends_with("hello"));
     assert!(client.is_closed());
+}
+
+#[test]
+fn all_requests_that_came_with_the_end_are_answered() {
+    let mut rig = Rig::of(server().get("/large", |_, _| Response::text("x".repeat(30_000))));
+    let client = rig.connect();
+    client.arrive(get("/large", "").repeat(10));
+    rig.hang_up(&client);
+    rig.settle();
+    assert_eq!(std::iter::from_fn(|| client.answer()).count(), 10);
+    assert!(client.is_closed());
+}
+
+#[test]
+fn all_messages_that_came_before_the_end_are_published() {
+    let (mut rig, client) = bring_into(WebSocket);
+    // More than is taken before it is delivered, and more than its publisher takes of it.
+    client.set_capacity(500);
+    rig.send(&client, frame(TEXT, "said").repeat(600));
+    rig.settle();
+    assert!(client.is_full() && rig.engine.metrics().published < 600);
+    rig.hang_up(&client);
+    client.set_capacity(usize::MAX);
+    rig.settle();
+    assert_eq!((rig.engine.metrics().published, client.is_closed()), (600, true));
 }
 
 #[test]

@@ -119,8 +119,18 @@ impl Connection {
     /// Whether the connection may be read. What waits to be served is kept, but not without end; a head that is not
     /// finished has a limit of its own.
     pub(crate) fn may_read(&self) -> bool {
-        let waiting = self.backlog.as_ref().map_or(0, |backlog| backlog.input.len().saturating_sub(backlog.scanned));
-        self.may_serve() && waiting < crate::config::RECEIVE_BYTES
+        self.may_serve() && self.waiting_bytes() < crate::config::RECEIVE_BYTES
+    }
+
+    /// Whether the peer has said things that are still to be served: they come before its end. A poll is not answered
+    /// to a peer that has gone, nor is what waits behind it.
+    pub(crate) fn has_unserved(&self) -> bool {
+        matches!(self.state, State::Request(_) | State::WebSocket(..)) && self.waiting_bytes() > 0
+    }
+
+    /// Input that nobody has looked at.
+    fn waiting_bytes(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.input.len().saturating_sub(backlog.scanned))
     }
 
     /// Bytes that wait to be served.

@@ -94,6 +94,11 @@ fn read_once<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, world: &mut World,
             return true;
         }
     };
+    if received == 0 && slot.connection.has_unserved() {
+        // It is read again when that has been served.
+        world.unread.push(id);
+        return true;
+    }
     world.counters.received_bytes += received as u64;
     let mut visit = Visit { id, connection: &mut slot.connection, world };
     match received {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 
-use redpoll::{ConnectionId, Stream};
+use redpoll::{ConnectionId, Readiness, Stream};
 
 use super::reading::{self, Answer, Event, Frame};
 
@@ -45,11 +45,12 @@ impl Line {
 }
 
 impl Ends {
-    /// Whether the engine is to be told that there is room again; it is told once.
-    pub(super) fn take_room(&mut self) -> bool {
+    /// What the engine is to be told when there is room again, once: as a poll does, everything that is so then.
+    pub(super) fn take_readiness(&mut self) -> Option<Readiness> {
         let has_room = self.full && self.from_server.len() < self.capacity && !self.closed;
         self.full &= !has_room;
-        has_room
+        let readable = self.ended || !self.to_server.is_empty();
+        has_room.then_some(Readiness { readable, writable: true, ended: self.ended })
     }
 }
 

@@ -92,9 +92,9 @@ impl Rig {
     /// engine would sleep.
     pub(crate) fn turn(&mut self) -> Option<Duration> {
         for client in &self.clients {
-            let has_room = client.line.0.borrow_mut().take_room();
-            if has_room {
-                self.engine.ready(client.id, Readiness { writable: true, ..Readiness::default() }, self.now);
+            let readiness = client.line.0.borrow_mut().take_readiness();
+            if let Some(readiness) = readiness {
+                self.engine.ready(client.id, readiness, self.now);
             }
         }
         let sleep = self.engine.turn(self.now);
