@@ -69,7 +69,7 @@ pub use engine::{Engine, Readiness, Seed, Stream};
 pub use hub::{ChannelInfo, ConnectionId, Publication, Published, Transport};
 pub use metrics::Metrics;
 pub use router::Request;
-pub use server::{Error, Publisher, Server};
+pub use server::{Address, Error, Publisher, Server};
 pub use time::Now;
 pub use wire::close::CloseCode;
 pub use wire::head::Method;

@@ -214,8 +214,9 @@ fn assert_usage_error(command: &mut Command, parts: &[&str]) {
 
 #[test]
 fn a_bad_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted() {
-    let table: [(&str, &[&str], &str); 21] = [
-        ("listen", &["8080", "localhost", ":80", "a:65536", "unix:", "a:x"], "HOST:PORT"),
+    let table: [(&str, &[&str], &str); 22] = [
+        ("listen", &["8080", "localhost", ":80", "127.0.0.1:65536", "unix:", "[::]:x", "::1:80"], "IP:PORT"),
+        ("listen", &["example.com:80", "a:80", "a.localhost:80", "*:80", "127.1:80"], "localhost:PORT"),
         ("history", &["x", "-1", "1.5", "4294967296", "1K", "chat=5", "chat*=x"], "number"),
         ("history-bytes", &["x", "64KB", "1T", "99999999999999999999", "chat*="], "size"),
         ("history-age", &["0s", "5", "5d", "9999999999999h", "chat*=5"], "time"),

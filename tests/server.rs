@@ -1,6 +1,6 @@
 //! The server on real sockets, with an independent WebSocket client, and the examples of the documentation.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -194,6 +194,29 @@ fn a_unix_socket_serves_like_any_other() {
     publisher.end();
     thread.join().expect("no panic").expect("ended well");
     assert!(!path.exists(), "the socket is removed at the end");
+}
+
+#[test]
+fn a_name_is_no_address_to_bind() {
+    for address in ["example.com:80", "a\nb:80", "127.1:0", "8080", "unix:", ""] {
+        let error = chat().bind(address).expect_err("no address");
+        let told = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{told}");
+        assert!(told.starts_with(&format!("{address:?}: ")) && told.contains("accepted is IP:PORT"), "{told}");
+        assert_eq!(told.lines().count(), 1);
+    }
+}
+
+#[test]
+fn localhost_is_the_first_loopback_address_that_can_be_had() {
+    let mut server = chat();
+    let first = server.bind("localhost:0").expect("a free port");
+    let port = first.strip_prefix("http://127.0.0.1:").expect("IPv4 comes first");
+    match server.bind(&format!("LOCALHOST:{port}")) {
+        Ok(second) => assert_eq!(second, format!("http://[::1]:{port}")),
+        // Without IPv6, or with that port of it taken: the error is that of IPv4.
+        Err(error) => assert_eq!(error.kind(), ErrorKind::AddrInUse),
+    }
 }
 
 #[test]

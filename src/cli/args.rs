@@ -237,13 +237,13 @@ mod tests {
 
     #[test]
     fn a_flag_wins_over_the_environment() {
-        let env =
-            [("REDPOLL_PING", "7s"), ("REDPOLL_LISTEN", "a:1, b:2"), ("REDPOLL_OPEN", "1"), ("REDPOLL_DRAIN", "")];
+        let listen = ("REDPOLL_LISTEN", "[::]:1, localhost:2");
+        let env = [("REDPOLL_PING", "7s"), listen, ("REDPOLL_OPEN", "1"), ("REDPOLL_DRAIN", "")];
         let serve = options("", &env).ok().unwrap();
-        assert_eq!((serve.listen, serve.config.ping_interval_ms), (vec!["a:1".into(), "b:2".into()], 7_000));
+        assert_eq!((serve.listen, serve.config.ping_interval_ms), (vec!["[::]:1".into(), "localhost:2".into()], 7_000));
         assert!(serve.open && serve.config.drain_ms == 5_000);
-        let serve = options("serve --ping 9s --listen c:3", &env).ok().unwrap();
-        assert_eq!((serve.listen, serve.config.ping_interval_ms), (vec!["c:3".into()], 9_000));
+        let serve = options("serve --ping 9s --listen 0.0.0.0:3", &env).ok().unwrap();
+        assert_eq!((serve.listen, serve.config.ping_interval_ms), (vec!["0.0.0.0:3".into()], 9_000));
         assert_eq!(options("--ping=1s", &[]).ok().unwrap().listen, ["127.0.0.1:8080"]);
     }
 

@@ -1,8 +1,8 @@
 //! The flags of `serve`: one table for the command line, the environment and the help.
 
-use redpoll::History;
 use redpoll::wire::form::check_channel_name;
 use redpoll::wire::origin::check_origin_flag;
+use redpoll::{Address, History};
 
 use super::args::Serve;
 use super::values::{TIME_MS_MAX, number, size, time};
@@ -110,7 +110,7 @@ const WHERE: &[Flag] = &[
         name: "listen",
         value: "ADDR",
         repeats: true,
-        help: "HOST:PORT or unix:PATH [127.0.0.1:8080]",
+        help: "IP:PORT or unix:PATH [127.0.0.1:8080]",
         set: set_listen,
     },
     Flag {
@@ -304,13 +304,9 @@ fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Whether the host exists is known only when it is bound; whether this is an address can be said now.
+/// Whether the address can be had is known only when it is bound; whether it is one can be said now.
 fn set_listen(draft: &mut Draft, text: &str) -> Result<(), String> {
-    let is_unix = text.strip_prefix("unix:").is_some_and(|path| !path.is_empty());
-    let is_tcp = text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && number(port, 0..=65_535).is_ok());
-    if !is_unix && (!is_tcp || text.starts_with("unix:")) {
-        return Err("accepted is HOST:PORT such as 127.0.0.1:8080 or [::]:80, or unix:PATH".to_owned());
-    }
+    Address::parse(text)?;
     draft.serve.listen.push(text.to_owned());
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! Here, and only here, the operating system is met: sockets, `epoll` or `kqueue` through mio, clocks, signals.
 
+mod address;
 mod publisher;
 mod run;
 mod socket;
@@ -18,6 +19,7 @@ use crate::wire::head::Method;
 use crate::wire::response::Response;
 use crate::wire::status::Status;
 
+pub use address::Address;
 use publisher::Mailbox;
 pub use publisher::{Error, Publisher};
 use socket::Listener;
@@ -106,13 +108,16 @@ impl Server {
         Publisher::new(Arc::clone(&self.mailbox))
     }
 
-    /// Binds an address: `127.0.0.1:8080`, where port 0 is any free one, or `unix:PATH`. May be called several times.
-    /// Returns the address as clients write it: `http://127.0.0.1:8080`.
+    /// Binds an [`Address`]: `127.0.0.1:8080` or `[::1]:8080`, where port 0 is any free one, `localhost:8080`, which is
+    /// 127.0.0.1 or, where that cannot be bound, `[::1]`, or `unix:PATH`. May be called several times. Returns the
+    /// address as clients write it: `http://127.0.0.1:8080`.
     ///
     /// # Errors
-    /// Those of the operating system, when the address cannot be bound.
+    /// [`io::ErrorKind::InvalidInput`] for anything else, other host names included. Those of the operating system,
+    /// when the address cannot be bound.
     pub fn bind(&mut self, address: &str) -> io::Result<String> {
-        let listener = Listener::bind(address)?;
+        let invalid = |accepted| io::Error::new(io::ErrorKind::InvalidInput, format!("{address:?}: {accepted}"));
+        let listener = Listener::bind(Address::parse(address).map_err(invalid)?)?;
         let name = listener.to_string();
         self.listeners.push(listener);
         Ok(name)

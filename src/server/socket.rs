@@ -1,7 +1,7 @@
 //! Sockets: listening ones, and those of clients, which are a file descriptor and nothing more.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockRef, Type};
 
+use super::address::{Address, Kind};
 use crate::engine::Stream;
 
 /// A client's socket, TCP or Unix: four bytes.
@@ -57,10 +58,10 @@ pub(super) enum Listener {
 }
 
 impl Listener {
-    pub(super) fn bind(address: &str) -> io::Result<Listener> {
-        match address.strip_prefix("unix:") {
-            Some(path) => bind_unix(path.into()),
-            None => bind_tcp(address),
+    pub(super) fn bind(address: Address) -> io::Result<Listener> {
+        match address.0 {
+            Kind::Unix(path) => bind_unix(path),
+            Kind::Tcp(addresses) => bind_tcp(&addresses),
         }
     }
 
@@ -102,15 +103,16 @@ impl Drop for Listener {
     }
 }
 
-fn bind_tcp(address: &str) -> io::Result<Listener> {
-    let mut result = Err(io::Error::new(io::ErrorKind::InvalidInput, "no such address"));
-    for address in address.to_socket_addrs()? {
-        result = listen_tcp(address);
-        if result.is_ok() {
-            break;
+/// The first address that can be had. Where none can, the error is that of the first, which is the one meant.
+fn bind_tcp(addresses: &[SocketAddr]) -> io::Result<Listener> {
+    let mut failure = None;
+    for address in addresses {
+        match listen_tcp(*address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = failure.or(Some(error)),
         }
     }
-    result
+    Err(failure.unwrap_or_else(|| io::ErrorKind::InvalidInput.into()))
 }
 
 fn listen_tcp(address: SocketAddr) -> io::Result<Listener> {

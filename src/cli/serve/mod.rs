@@ -6,9 +6,8 @@ mod pages;
 mod tutorial;
 
 use std::io::Write;
-use std::net::ToSocketAddrs;
 
-use redpoll::{Context, Message, Request, Response, Server, Status};
+use redpoll::{Address, Context, Message, Request, Response, Server, Status};
 
 use super::Error;
 use super::args::Serve;
@@ -57,8 +56,7 @@ fn echo(message: Message, cx: &mut Context) {
 }
 
 fn is_local(address: &str) -> bool {
-    address.starts_with("unix:")
-        || address.to_socket_addrs().is_ok_and(|mut found| found.all(|found| found.ip().is_loopback()))
+    Address::parse(address).is_ok_and(|address| address.is_local())
 }
 
 /// What is open to whom, in a sentence.
