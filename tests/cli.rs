@@ -274,12 +274,14 @@ fn an_unknown_flag_or_command_is_one_line_that_names_it() {
 #[test]
 fn pub_and_sub_refuse_what_they_cannot_use() {
     let url = "http://127.0.0.1:1/channel/a";
-    let table: [(&[&str], &[&str]); 17] = [
+    let table: [(&[&str], &[&str]); 19] = [
         (&["pub"], &["URL"]),
         (&["sub"], &["URL"]),
         (&["pub", "https://a/channel/a", "x"], &["https://a/channel/a", "https is not supported yet"]),
         (&["sub", "a/channel/a"], &["a/channel/a", "http://HOST"]),
         (&["sub", "http://a/b"], &["http://a/b", "http://HOST"]),
+        (&["sub", "http://a..b/channel/a"], &["http://a..b/channel/a", "HOST is a name"]),
+        (&["pub", "http://127.1/channel/a", "x"], &["http://127.1/channel/a", "IPv4 address"]),
         (&["pub", "http://a/channel/a*", "x"], &["a*", "A-Z"]),
         (&["pub", url, "x", "y"], &["y"]),
         (&["pub", url, "x", "--event", "gap"], &["--event", "gap", "reserved"]),
@@ -358,6 +360,24 @@ fn asks(address: &str, head: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     answer
+}
+
+#[test]
+fn localhost_is_the_loopback_interface_on_both_sides() {
+    let served = Served::start_on("localhost:0", &[]);
+    let (host, port) = served.address.rsplit_once(':').expect("a port");
+    assert_eq!(host, "127.0.0.1");
+    for name in ["localhost", "LOCALHOST.", "tea.localhost"] {
+        let url = format!("http://{name}:{port}/channel/tea");
+        assert_eq!(run(&mut redpoll(&["pub", &url, name]), b""), (Some(0), String::new(), String::new()));
+    }
+    let url = format!("http://localhost:{port}/channel/tea");
+    for transport in TRANSPORTS {
+        let arguments = [&url, "--transport", transport, "--since", "earliest", "--count", "3"];
+        let subscribed = Subscribed::start(&arguments);
+        subscribed.expect("localhost\nLOCALHOST.\ntea.localhost");
+        subscribed.expect_end(0);
+    }
 }
 
 #[test]

@@ -175,6 +175,13 @@ fn only_the_server_and_the_binary_meet_the_operating_system() {
     );
 }
 
+/// `getaddrinfo` is a tenth of the static binary, and there needs shared libraries of the machine.
+#[test]
+fn names_are_not_looked_up_by_the_c_library() {
+    let words = ["ToSocketAddrs", "to_socket_addrs", "lookup_host"];
+    nothing(sources().iter().flat_map(|source| source.find(&words).collect::<Vec<_>>()).collect());
+}
+
 #[test]
 fn publishing_never_writes() {
     let publishing = |source: &&Source| matches!(source.module(), "hub" | "consumer" | "connection" | "router");

@@ -1,11 +1,12 @@
 //! A small HTTP/1.1 client on one blocking connection: what `pub` and `sub` need, and no more.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use redpoll::wire::content::{ContentDecoder, Framing};
 
+use super::resolve::resolve;
 use super::url::Url;
 
 /// A connection to the server.
@@ -19,8 +20,8 @@ impl Connection {
     /// Connects to the first of the host's addresses that answers.
     pub(crate) fn open(url: &Url) -> io::Result<Connection> {
         let mut failure = io::Error::new(ErrorKind::NotFound, "the host has no address");
-        for address in (url.host.as_str(), url.port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+        for address in resolve(&url.host)? {
+            match TcpStream::connect_timeout(&SocketAddr::new(address, url.port), CONNECT_TIMEOUT) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
                     stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;

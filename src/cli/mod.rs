@@ -1,11 +1,14 @@
 //! The command line: which subcommand, and how it ends.
 
 mod args;
+mod dns;
 mod flags;
 mod help;
 mod http;
 mod logger;
+mod nameserver;
 mod publish;
+mod resolve;
 mod retry;
 mod serve;
 mod subscribe;

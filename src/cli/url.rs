@@ -1,7 +1,11 @@
 //! The URL of a channel, as `pub` and `sub` take it: `http://HOST[:PORT]/channel/NAME`.
 
+use std::net::Ipv6Addr;
+
 use redpoll::wire::form::channel_names;
 use redpoll::wire::origin::Authority;
+
+use super::resolve::is_host;
 
 /// Where to find which channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +36,7 @@ impl Url {
         }
         let (authority, path) = rest.split_at(rest.find('/').ok_or(ACCEPTED)?);
         let Authority { host, port } = Authority::parse(authority).ok_or(ACCEPTED)?;
+        let host = bare_host(host).ok_or_else(|| format!("{ACCEPTED}, where {HOST}"))?;
         if path.contains(['?', '#']) {
             return Err(format!("{ACCEPTED}, without a query: what it would say has flags"));
         }
@@ -42,12 +47,20 @@ impl Url {
         }
         let channels = channel_names(joined).map_err(|status| status.explanation().to_owned())?;
         Ok(Url {
-            host: host.trim_matches(['[', ']']).to_owned(),
+            host: host.to_owned(),
             port: port.unwrap_or(80),
             authority: authority.to_owned(),
             path: path.to_owned(),
             channels,
         })
+    }
+}
+
+/// The host without its brackets, if it can be one.
+fn bare_host(host: &str) -> Option<&str> {
+    match host.strip_prefix('[') {
+        Some(address) => address.strip_suffix(']').filter(|address| address.parse::<Ipv6Addr>().is_ok()),
+        None => Some(host).filter(|host| is_host(host)),
     }
 }
 
@@ -70,6 +83,8 @@ pub(crate) fn encode_parameter(text: &str) -> String {
 }
 
 const ACCEPTED: &str = "accepted is http://HOST[:PORT]/channel/NAME";
+const HOST: &str =
+    "HOST is a name of letters, digits, hyphens and dots, an IPv4 address, or an IPv6 address in brackets";
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -83,6 +98,8 @@ mod tests {
             ("HTTP://A.b:81/channel/x,y", "A.b", 81, "/channel/x,y", vec!["x", "y"]),
             ("http://[::1]:8080/push/channel/%78", "::1", 8080, "/push/channel/%78", vec!["x"]),
             ("http://a/channel/channel/x", "a", 80, "/channel/channel/x", vec!["x"]),
+            ("http://127.0.0.1/channel/x", "127.0.0.1", 80, "/channel/x", vec!["x"]),
+            ("http://my_net-1.a.:80/channel/x", "my_net-1.a.", 80, "/channel/x", vec!["x"]),
         ] {
             let url = Url::parse(text).unwrap();
             assert_eq!((url.host.as_str(), url.port, url.path.as_str()), (host, port, path));
@@ -121,6 +138,11 @@ mod tests {
             "unix:/x/channel/x",
         ] {
             assert!(Url::parse(text).unwrap_err().contains(ACCEPTED), "{text}");
+        }
+        for host in ["a..b", ".a", ".", "a!", "%61", "127.1", "127.0.0.256", "1", "[abc]", "[127.0.0.1]", "[::1%25lo]"]
+        {
+            let refusal = Url::parse(&format!("http://{host}:80/channel/x")).unwrap_err();
+            assert!(refusal.contains(ACCEPTED), "{host}: {refusal}");
         }
         for text in ["http://a/channel/", "http://a/channel/x/y", "http://a/channel/x,x", "http://a/channel/%zz"] {
             assert!(Url::parse(text).is_err(), "{text}");
