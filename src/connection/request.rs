@@ -40,7 +40,7 @@ impl Visit<'_> {
             None => self.receive_head(bytes),
         };
         // Whatever the answer was to, what follows is not understood.
-        received.unwrap_or_else(|Refused| bytes.len())
+        received.unwrap_or(bytes.len())
     }
 
     fn refuse(&mut self, status: Status, head: Option<&Head>) -> Refused {

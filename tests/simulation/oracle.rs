@@ -197,19 +197,26 @@ impl Oracle {
 
     /// Fails if a client is told that `offset` is lost and it ought not to be.
     pub(crate) fn check_loss(&self, channel: usize, offset: u64, excuse: Excuse) {
+        if let Err(fault) = self.loss(channel, offset, excuse) {
+            panic!("{fault}");
+        }
+    }
+
+    /// Whether `offset` may be lost to a client, or why not.
+    pub(crate) fn loss(&self, channel: usize, offset: u64, excuse: Excuse) -> Result<(), String> {
         let log = &self.channels[channel];
         let entry = self.entry(channel, offset);
         if entry.deleted || entry.at + log.history.age_ms <= self.now {
-            return;
+            return Ok(());
         }
-        let age = self.now - entry.at;
-        let (name, who) = (&log.name, excuse.who);
-        assert!(
-            !self.must_be_kept(channel, offset),
-            "{name} {offset} of {age} ms ago was lost to {who} within the history"
-        );
-        let read_all_the_time = excuse.diligent && entry.at > excuse.away_until && !self.is_flooded(channel);
-        assert!(!read_all_the_time, "{name} {offset} of {age} ms ago was lost to {who} who reads all the time");
+        let what = format!("{} {offset} of {} ms ago was lost to {}", log.name, self.now - entry.at, excuse.who);
+        if self.must_be_kept(channel, offset) {
+            return Err(format!("{what} within the history"));
+        }
+        match excuse.diligent && entry.at > excuse.away_until && !self.is_flooded(channel) {
+            true => Err(format!("{what} who reads all the time")),
+            false => Ok(()),
+        }
     }
 
     /// Whether the limits of the channel's history have never been reached from this message on.

@@ -166,11 +166,12 @@ impl Tracker {
         if self.foreign.take().is_some() {
             return;
         }
-        // What came without a place, empty as it is, was not lost.
-        let at = self.position.unwrap_or(self.opened_at);
-        if let Some((offset, _)) = oracle.between(self.channel, at, u64::MAX - 1).nth(self.unplaced.len()) {
-            oracle.check_loss(self.channel, offset, excuse);
-        }
+        let at = self.position.unwrap_or(self.unwanted_through);
+        let losses = oracle.between(self.channel, at, u64::MAX - 1);
+        let losses: Vec<_> = losses.map(|(offset, _)| oracle.loss(self.channel, offset, excuse)).collect();
+        // One who does not know where it began may have lost anything since it asked.
+        let excused = if self.position.is_some() { losses.first() } else { losses.iter().find(|loss| loss.is_ok()) };
+        assert!(losses.is_empty() || excused.is_some_and(Result::is_ok), "closed for nothing: {losses:?}");
     }
 
     /// Everything has come.
