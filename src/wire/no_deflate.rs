@@ -30,7 +30,7 @@ impl Deflater {
 
 /// Inflates nothing.
 #[derive(Debug, Default)]
-pub struct Inflater;
+pub struct Inflater(());
 
 impl Inflater {
     /// Fails with 1002: no message can be compressed.
