@@ -7,7 +7,7 @@ use super::event_stream::EventStream;
 use super::poll::Poll;
 use super::respond::Terms;
 use super::upgrade::{handshake_of, upgrade_required};
-use super::{State, Visit};
+use super::{State, Visit, World};
 use crate::consumer::{Call, Consumer, PollShape, Reason, Wanted};
 use crate::hub::{Form, Start, SubscriptionId, Transport};
 use crate::router::Request;
@@ -57,7 +57,7 @@ impl Visit<'_> {
         let handshake = if only_polls { None } else { handshake_of(request, &self.world.config)? };
         if let Some(handshake) = handshake {
             let raw = raw_of(request)?.unwrap_or(!several);
-            let unknown = self.enter(&starts, Transport::WebSocket)?;
+            let unknown = self.enter(&starts, Transport::WebSocket, false)?;
             self.begin_websocket(&handshake, raw, &unknown);
             self.say_after_connect(call);
             return Ok(());
@@ -76,14 +76,13 @@ impl Visit<'_> {
         }
         if !only_polls && request.head().accepts_event_stream() && request.method() == Method::Get {
             let form = if raw.unwrap_or(!several) { Form::Event } else { Form::EnvelopeEvent };
-            let unknown = self.enter(&starts, Transport::EventStream)?;
+            let unknown = self.enter(&starts, Transport::EventStream, false)?;
             self.begin_event_stream(EventStream::new(form, several), terms, &unknown);
             return Ok(());
         }
         let wait_ms = if terms.head_only { 0 } else { wait_of(request, self.world.config.wait_s_max)? };
         let limit = limit_of(request)?.min(self.world.config.poll_messages_max);
-        let unknown =
-            if wait_ms == 0 { self.enter_briefly(&starts)? } else { self.enter(&starts, Transport::LongPoll)? };
+        let unknown = self.enter(&starts, Transport::LongPoll, wait_ms == 0)?;
         self.connection.state = State::Poll(Poll::new(limit, raw.unwrap_or(false), terms), None);
         self.begin_poll(wait_ms, &unknown);
         Ok(())
@@ -91,7 +90,7 @@ impl Visit<'_> {
 
     /// Begins a poll of the application's own shape. Where its channels cannot be had, it waits as if nothing came.
     fn begin_own_poll(&mut self, shape: PollShape, starts: &[(Rc<str>, Start)], terms: Terms) {
-        let unknown = self.enter(starts, Transport::LongPoll).unwrap_or_else(|refusal| {
+        let unknown = self.enter(starts, Transport::LongPoll, false).unwrap_or_else(|refusal| {
             log::debug!("{}: a poll waits for nothing: {refusal}", self.id.0);
             self.world.hub.leave(self.id);
             self.world.transports[Transport::LongPoll as usize] += 1;
@@ -115,30 +114,25 @@ impl Visit<'_> {
         Ok(wanted.iter().zip(asked).map(start).collect())
     }
 
-    /// Subscribes to the channels, either all or none.
-    fn enter(&mut self, starts: &[(Rc<str>, Start)], transport: Transport) -> Result<Vec<Unknown>, Status> {
+    /// Subscribes to the channels, either all or none. One that gets its answer at once needs no room for them.
+    fn enter(
+        &mut self,
+        starts: &[(Rc<str>, Start)],
+        transport: Transport,
+        at_once: bool,
+    ) -> Result<Vec<Unknown>, Status> {
         let mut unknown = Vec::new();
         for (name, start) in starts {
-            let subscription = self.world.hub.subscribe(self.id, name, *start, transport, &self.world.config)?;
-            unknown.extend(self.unknown(subscription, *start));
+            let World { hub, config, .. } = &mut *self.world;
+            let subscription = match at_once {
+                true => hub.subscribe_briefly(self.id, name, *start, config)?,
+                false => hub.subscribe(self.id, name, *start, transport, config)?,
+            };
+            let to = hub.position(start.cursor);
+            unknown.extend(start.unknown.map(|from| Unknown { subscription, from, to }));
         }
         self.world.transports[transport as usize] += 1;
         Ok(unknown)
-    }
-
-    /// The same for a poll that does not wait: it is answered also where there may be no more channels.
-    fn enter_briefly(&mut self, starts: &[(Rc<str>, Start)]) -> Result<Vec<Unknown>, Status> {
-        let mut unknown = Vec::new();
-        for (name, start) in starts {
-            let subscription = self.world.hub.subscribe_briefly(self.id, name, *start, &self.world.config)?;
-            unknown.extend(self.unknown(subscription, *start));
-        }
-        self.world.transports[Transport::LongPoll as usize] += 1;
-        Ok(unknown)
-    }
-
-    fn unknown(&self, subscription: SubscriptionId, start: Start) -> Option<Unknown> {
-        start.unknown.map(|from| Unknown { subscription, from, to: self.world.hub.position(start.cursor) })
     }
 
     /// Answers the poll at once if it has no time to wait or something to get.
