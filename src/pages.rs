@@ -45,10 +45,12 @@ impl<T> Pages<T> {
         }
     }
 
+    #[inline]
     fn at(&self, index: u32) -> Option<&T> {
         self.pages.get(index as usize / PAGE)?.get(index as usize % PAGE)
     }
 
+    #[inline]
     fn at_mut(&mut self, index: u32) -> Option<&mut T> {
         self.pages.get_mut(index as usize / PAGE)?.get_mut(index as usize % PAGE)
     }
@@ -56,12 +58,14 @@ impl<T> Pages<T> {
 
 impl<T> Index<u32> for Pages<T> {
     type Output = T;
+    #[inline]
     fn index(&self, index: u32) -> &T {
         &self.pages[index as usize / PAGE][index as usize % PAGE]
     }
 }
 
 impl<T> IndexMut<u32> for Pages<T> {
+    #[inline]
     fn index_mut(&mut self, index: u32) -> &mut T {
         &mut self.pages[index as usize / PAGE][index as usize % PAGE]
     }
@@ -113,10 +117,12 @@ impl<T> Table<T> {
         Some(element)
     }
 
+    #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
         self.places.at(index)?.as_ref()
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         self.places.at_mut(index)?.as_mut()
     }
@@ -129,12 +135,14 @@ impl<T> Table<T> {
 
 impl<T> Index<u32> for Table<T> {
     type Output = T;
+    #[inline]
     fn index(&self, index: u32) -> &T {
         self.get(index).expect("the number is in use: whoever removes an element forgets its number")
     }
 }
 
 impl<T> IndexMut<u32> for Table<T> {
+    #[inline]
     fn index_mut(&mut self, index: u32) -> &mut T {
         self.get_mut(index).expect("the number is in use: whoever removes an element forgets its number")
     }

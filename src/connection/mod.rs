@@ -43,7 +43,7 @@ mod websocket;
 mod world;
 
 use crate::consumer::{Call, Consumer, Context, Reason, Render};
-use crate::hub::Transport;
+use crate::hub::{Form, Transport};
 use crate::router::Request;
 use crate::wire::message::Decoder;
 
@@ -102,6 +102,17 @@ impl Connection {
             State::Poll(..) => Some(Transport::LongPoll),
             _ => None,
         }
+    }
+
+    /// Whether publications in this form are written to it just as they are, and nothing is in the way.
+    #[inline]
+    pub(crate) fn takes(&self, form: Form) -> bool {
+        self.backlog.is_none()
+            && match &self.state {
+                State::WebSocket(websocket, _) => websocket.form == form,
+                State::EventStream(stream) => stream.form == form && !stream.several,
+                _ => false,
+            }
     }
 
     /// Whether the kernel has not taken everything that was to be written.

@@ -4,7 +4,7 @@ use super::io::{Wrote, settle, write_output, write_uncounted};
 use super::{Engine, Slot, Stream};
 use crate::connection::{ConnectionId, Delivery, Mark, Visit, World};
 use crate::consumer::Reason;
-use crate::hub::{Form, SubscriptionId};
+use crate::hub::{Batch, Form, SubscriptionId};
 
 impl<S: Stream> Engine<S> {
     /// Delivers to the connections that have become able to take something, or have just subscribed.
@@ -16,10 +16,46 @@ impl<S: Stream> Engine<S> {
 
     /// Offers the dirty channels to their members, up to `budget` of them.
     pub(super) fn deliver_dirty(&mut self, budget: usize) {
-        for _ in 0..budget {
-            let Some(subscription) = self.world.hub.next_due(self.world.now, &self.world.config) else { return };
-            let id = self.world.hub.subscription(subscription).connection;
-            self.on_slot(id, |slot, world| deliver_one(id, slot, world, subscription));
+        let (mut run, mut left) = (std::mem::take(&mut self.run), budget);
+        while left > 0 {
+            self.world.hub.next_run(&mut run, left.min(RUN), self.world.now, &self.world.config);
+            if run.is_empty() {
+                self.world.hub.release_batch();
+                break;
+            }
+            left -= run.len();
+            self.deliver_run(&run);
+        }
+        self.run = run;
+    }
+
+    /// Offers one channel to some of its members. Nearly all of them are where the one before was and take everything:
+    /// for these it is an index, a slice and a write.
+    fn deliver_run(&mut self, run: &[SubscriptionId]) {
+        let alone = self.world.hub.is_alone();
+        let mut batch: Option<Batch> = None;
+        for subscription in run {
+            // Who has just been dropped may have ended it.
+            let Some(member) = self.world.hub.member_mut(*subscription) else { continue };
+            let id = member.connection;
+            if let Some(batch) = &batch
+                && member.is_at(batch)
+                && (alone || member.is_only(*subscription))
+                && let Some(slot) = self.slots.get_mut(id.0)
+                && slot.connection.takes(batch.form)
+            {
+                let wrote = write_uncounted(&mut slot.stream, &batch.bytes);
+                if let Wrote::All = wrote {
+                    member.cursor = batch.through;
+                    self.world.counters.deliveries += 1;
+                    self.world.counters.sent_bytes += batch.bytes.len() as u64;
+                } else {
+                    self.on_slot(id, |slot, world| wrote_short(id, slot, world, *subscription, batch, wrote));
+                }
+                continue;
+            }
+            self.on_slot(id, |slot, world| deliver_one(id, slot, world, *subscription));
+            batch = self.world.hub.last_batch();
         }
     }
 }
@@ -66,36 +102,46 @@ fn deliver_shared<S: Stream>(
     form: Form,
 ) {
     while world.hub.is_behind(subscription) {
-        let (channel, cursor) =
-            (world.hub.subscription(subscription).channel, world.hub.subscription(subscription).cursor);
         if slot.connection.is_blocked() {
+            let channel = world.hub.subscription(subscription).channel;
             return world.hub.note_lag(channel, world.now, &world.config);
         }
         if world.hub.gap(subscription).is_some() {
             return deliver_all(id, slot, world);
         }
         let Some(batch) = world.hub.batch(subscription, form) else { return };
-        world.counters.deliveries += 1;
-        match write_uncounted(&mut slot.stream, batch.bytes) {
+        match write_uncounted(&mut slot.stream, &batch.bytes) {
             Wrote::All => {
+                world.counters.deliveries += 1;
                 world.counters.sent_bytes += batch.bytes.len() as u64;
-                let through = batch.through;
-                world.hub.set_cursor(subscription, through);
+                world.hub.set_cursor(subscription, batch.through);
             }
-            Wrote::Part(written) => {
-                world.counters.sent_bytes += written as u64;
-                let cut = world.hub.cut(channel, cursor, form, written);
-                world.hub.set_cursor(subscription, cut.cursor);
-                world.hub.note_lag(channel, world.now, &world.config);
-                Visit { id, connection: &mut slot.connection, world }.block();
-                let backlog = slot.connection.backlog_mut();
-                if cut.partial.is_some() {
-                    backlog.pinned = cut.partial;
-                    backlog.marks.push(Mark { end: 0, subscription, before: cut.cursor, after: cut.cursor + 1 });
-                }
-            }
-            Wrote::Nothing => return Visit { id, connection: &mut slot.connection, world }.drop_for(Reason::PeerGone),
+            short => return wrote_short(id, slot, world, subscription, &batch, short),
         }
+    }
+}
+
+/// A batch has not gone whole. What was begun is finished later, the rest stays where it is.
+fn wrote_short<S>(
+    id: ConnectionId,
+    slot: &mut Slot<S>,
+    world: &mut World,
+    subscription: SubscriptionId,
+    batch: &Batch,
+    wrote: Wrote,
+) {
+    let mut visit = Visit { id, connection: &mut slot.connection, world };
+    let Wrote::Part(written) = wrote else { return visit.drop_for(Reason::PeerGone) };
+    visit.block();
+    world.counters.deliveries += 1;
+    world.counters.sent_bytes += written as u64;
+    let cut = world.hub.cut(batch, written);
+    world.hub.set_cursor(subscription, cut.cursor);
+    world.hub.note_lag(batch.channel, world.now, &world.config);
+    if cut.partial.is_some() {
+        let backlog = slot.connection.backlog_mut();
+        backlog.pinned = cut.partial;
+        backlog.marks.push(Mark { end: 0, subscription, before: cut.cursor, after: cut.cursor + 1 });
     }
 }
 
@@ -109,3 +155,6 @@ fn note_lag(id: ConnectionId, world: &mut World) {
         next = world.hub.next_subscription(subscription);
     }
 }
+
+/// Members that are looked up at once: enough that finding them costs nothing, few enough to be forgotten.
+const RUN: usize = 64;

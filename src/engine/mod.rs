@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::config::{Config, DELIVERIES_A_TURN, RECEIVE_BYTES};
 use crate::connection::{Connection, ConnectionId, PollBody, State, Visit, World, refusal_of_connection};
 use crate::consumer::{Message, Reason};
-use crate::hub::{Draft, Hub, LIST_BYTES, Published, SUBSCRIPTION_BYTES};
+use crate::hub::{Draft, Hub, LIST_BYTES, Published, SUBSCRIPTION_BYTES, SubscriptionId};
 use crate::metrics::Metrics;
 use crate::pages::Table;
 use crate::router::Router;
@@ -67,6 +67,8 @@ pub struct Engine<S: Stream> {
     /// before the close may still come.
     leaving: Vec<ConnectionId>,
     expired: Vec<u32>,
+    /// The members that are being delivered to.
+    run: Vec<SubscriptionId>,
 }
 
 /// One connection with its stream.
@@ -118,6 +120,7 @@ impl<S: Stream> Engine<S> {
             closed: Vec::new(),
             leaving: Vec::new(),
             expired: Vec::new(),
+            run: Vec::new(),
         }
     }
 

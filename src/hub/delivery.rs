@@ -3,27 +3,31 @@
 use std::rc::Rc;
 
 use super::publication::Form;
-use super::subscription::{ChannelId, ConnectionId, SubscriptionId};
+use super::subscription::{ChannelId, ConnectionId, Subscription, SubscriptionId};
 use super::{Hub, Publication};
 use crate::config::{Config, OUTPUT_BYTES};
 use crate::time::Now;
 use crate::wire::position::Position;
 
-/// Several publications in one form, end to end: made once for all subscribers at the same cursor.
-#[derive(Debug, Default)]
-pub(super) struct Joined {
-    /// What `bytes` are: channel, form, cursor, newest offset of the channel at that time.
-    of: Option<(ChannelId, Form, u64, u64)>,
-    /// The last offset in `bytes`.
-    through: u64,
-    bytes: Vec<u8>,
-}
-
-/// What a subscriber at some cursor is to get next.
-pub(crate) struct Batch<'a> {
-    pub(crate) bytes: &'a [u8],
+/// What every subscriber to a channel at the same cursor and in the same form is to get next: made once for all.
+#[derive(Clone, Debug)]
+pub(crate) struct Batch {
+    pub(crate) channel: ChannelId,
+    pub(crate) form: Form,
+    pub(crate) cursor: u64,
+    /// One publication, or several end to end.
+    pub(crate) bytes: Rc<[u8]>,
     /// The cursor once all of it is written.
     pub(crate) through: u64,
+    /// The channel's newest offset when it was made.
+    newest: u64,
+}
+
+impl Batch {
+    /// Whether nothing comes after it.
+    pub(super) fn is_all(&self) -> bool {
+        self.through == self.newest
+    }
 }
 
 /// Where a write that came up short leaves a subscriber.
@@ -36,11 +40,12 @@ pub(crate) struct Cut {
 }
 
 impl Hub {
-    /// The next member to visit: of the first dirty channel, from its last member to its first. A channel whose
-    /// members have all been visited is clean, or walked again if something was published meanwhile.
-    pub(crate) fn next_due(&mut self, now: Now, config: &Config) -> Option<SubscriptionId> {
-        loop {
-            let id = *self.dirty.front()?;
+    /// The next members to visit, as many as `run` takes: of the first dirty channel, from its last member to its
+    /// first. A channel whose members have all been visited is clean, or walked again if something was published
+    /// meanwhile. None where no channel is dirty.
+    pub(crate) fn next_run(&mut self, run: &mut Vec<SubscriptionId>, most: usize, now: Now, config: &Config) {
+        run.clear();
+        while let Some(id) = self.dirty.front().copied() {
             let channel = &mut self.channels[id.0];
             if channel.pass.is_none() {
                 channel.begin_pass();
@@ -48,8 +53,10 @@ impl Hub {
             if let Some(pass) = &mut channel.pass
                 && pass.next > 0
             {
-                pass.next -= 1;
-                return Some(channel.members[pass.next]);
+                let first = pass.next.saturating_sub(most);
+                run.extend(channel.members[first..pass.next].iter().rev());
+                pass.next = first;
+                return;
             }
             channel.end_pass();
             self.dirty.pop_front();
@@ -80,8 +87,7 @@ impl Hub {
 
     /// Whether it is its connection's only subscription.
     pub(crate) fn is_only(&self, id: SubscriptionId) -> bool {
-        self.subscriptions.first(self.subscriptions.at(id).connection) == Some(id)
-            && self.subscriptions.after(id).is_none()
+        self.subscriptions.at(id).is_only(id)
     }
 
     /// Whether a connection lacks something, or has missed something, on any of its channels.
@@ -114,30 +120,46 @@ impl Hub {
     }
 
     /// Everything after the subscription's cursor in one form, up to [`OUTPUT_BYTES`] and one publication more. One
-    /// publication is its own encoded bytes; several are joined once for all who are at the same cursor.
-    pub(crate) fn batch(&mut self, id: SubscriptionId, form: Form) -> Option<Batch<'_>> {
+    /// publication is its own encoded bytes; several are joined. The last batch is kept for who comes next.
+    pub(crate) fn batch(&mut self, id: SubscriptionId, form: Form) -> Option<Batch> {
         let (channel, cursor) = (self.subscriptions.at(id).channel, self.subscriptions.at(id).cursor);
         let newest = self.channels[channel.0].newest();
-        if cursor + 1 == newest {
-            return self.encode(channel, newest, form).map(|bytes| Batch { bytes, through: newest });
+        let fits =
+            |batch: &Batch| (batch.channel, batch.form, batch.cursor, batch.newest) == (channel, form, cursor, newest);
+        if !self.batch.as_ref().is_some_and(fits) {
+            let (bytes, through) = match cursor + 1 == newest {
+                true => (Rc::clone(self.encode(channel, newest, form)?), newest),
+                false => self.join(channel, cursor, newest, form),
+            };
+            self.batch = Some(Batch { channel, form, cursor, bytes, through, newest });
         }
-        if self.joined.of != Some((channel, form, cursor, newest)) {
-            self.join(channel, cursor, newest, form);
-        }
-        Some(Batch { bytes: &self.joined.bytes, through: self.joined.through })
+        self.batch.clone()
     }
 
-    fn join(&mut self, channel: ChannelId, cursor: u64, newest: u64, form: Form) {
-        let mut joined = std::mem::take(&mut self.joined);
-        joined.bytes.clear();
-        joined.of = Some((channel, form, cursor, newest));
-        joined.through = cursor;
-        while joined.through < newest && joined.bytes.len() < OUTPUT_BYTES {
-            let Some(bytes) = self.encode(channel, joined.through + 1, form) else { break };
-            joined.bytes.extend_from_slice(bytes);
-            joined.through += 1;
+    /// What was delivered last, if nothing has been published after it.
+    pub(crate) fn last_batch(&self) -> Option<Batch> {
+        let batch = self.batch.as_ref()?;
+        (batch.newest == self.newest_of(batch.channel)).then(|| batch.clone())
+    }
+
+    fn join(&mut self, channel: ChannelId, cursor: u64, newest: u64, form: Form) -> (Rc<[u8]>, u64) {
+        let (mut joined, mut through) = (Vec::new(), cursor);
+        while through < newest && joined.len() < OUTPUT_BYTES {
+            let Some(bytes) = self.encode(channel, through + 1, form) else { break };
+            joined.extend_from_slice(bytes);
+            through += 1;
         }
-        self.joined = joined;
+        (joined.into(), through)
+    }
+
+    /// Lets go of the last batch: what it holds would outlive the history.
+    pub(crate) fn release_batch(&mut self) {
+        self.batch = None;
+    }
+
+    /// A subscription, if it has not ended.
+    pub(crate) fn member_mut(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
+        self.subscriptions.get_mut(id)
     }
 
     /// The publication at `offset` in one form.
@@ -149,9 +171,10 @@ impl Hub {
         Some(bytes)
     }
 
-    /// Finds what was being written when a write of a batch from `cursor` on ended after `written` bytes.
-    pub(crate) fn cut(&mut self, channel: ChannelId, mut cursor: u64, form: Form, mut written: usize) -> Cut {
-        while let Some(bytes) = self.encode(channel, cursor + 1, form) {
+    /// Finds what was being written when a write of a batch ended after `written` bytes.
+    pub(crate) fn cut(&mut self, batch: &Batch, mut written: usize) -> Cut {
+        let mut cursor = batch.cursor;
+        while let Some(bytes) = self.encode(batch.channel, cursor + 1, batch.form) {
             if written < bytes.len() {
                 let partial = (written > 0).then(|| (Rc::clone(bytes), written));
                 return Cut { cursor, partial };

@@ -24,7 +24,7 @@ use crate::wire::position::{Position, Since};
 use crate::wire::status::Status;
 
 use channel::Channel;
-use delivery::Joined;
+pub(crate) use delivery::Batch;
 use idempotency::Answers;
 pub use listing::ChannelInfo;
 pub(crate) use publication::Form;
@@ -80,7 +80,8 @@ pub(crate) struct Hub {
     /// whenever a busier one is forgotten.
     floors: Box<[u64; NAME_CLASSES]>,
     answers: Answers,
-    joined: Joined,
+    /// What was delivered last.
+    batch: Option<Batch>,
     /// Of all connections: no message depends on the one before.
     deflater: Deflater,
     /// Bytes held for channels, subscriptions and answers.
@@ -102,7 +103,7 @@ impl Hub {
             ages: Wheel::new(present),
             floors: Box::new([0; NAME_CLASSES]),
             answers: Answers::default(),
-            joined: Joined::default(),
+            batch: None,
             deflater: Deflater::new(config.deflate_from_bytes),
             held_bytes: 0,
             encodings: 0,

@@ -1,5 +1,6 @@
 //! Subscriptions: cursors into channels, listed by channel and by connection.
 
+use super::delivery::Batch;
 use crate::pages::{Pages, Table};
 
 /// The one number by which a connection is known everywhere: its slot in the engine, its token in the poll, its
@@ -53,6 +54,18 @@ pub(crate) struct Subscription {
 
 const _: () = assert!(size_of::<Option<Subscription>>() == 32);
 
+impl Subscription {
+    /// Whether a batch is what it lacks, all of it.
+    pub(crate) fn is_at(&self, batch: &Batch) -> bool {
+        self.cursor == batch.cursor && self.channel == batch.channel && batch.is_all()
+    }
+
+    /// Whether its connection has no other: its ring is itself. `id` is its own.
+    pub(crate) fn is_only(&self, id: SubscriptionId) -> bool {
+        self.next == id.0
+    }
+}
+
 const NONE: u32 = u32::MAX;
 
 /// All subscriptions.
@@ -86,6 +99,10 @@ impl Subscriptions {
 
     pub(super) fn get(&self, id: SubscriptionId) -> Option<&Subscription> {
         self.table.get(id.0)
+    }
+
+    pub(super) fn get_mut(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
+        self.table.get_mut(id.0)
     }
 
     pub(super) fn at(&self, id: SubscriptionId) -> &Subscription {
