@@ -37,8 +37,9 @@
  * @typedef {object} State
  * @property {"connecting" | "connected" | "reconnecting" | "closed"} state
  * @property {Transport} transport
- * @property {string} [reason]  why the last connection ended, in words
- * @property {number} [delayMs]  when the next attempt begins; absent where the browser decides (event streams)
+ * @property {string} [reason]  why the last connection ended, in words; with "closed", why there will be no other
+ * @property {number} [status]  with "closed", the HTTP status of the refusal that ended the subscription
+ * @property {number} [delayMs]  when the next attempt begins
  */
 
 /**
@@ -47,15 +48,21 @@
  * @property {Transport} [transport]  `"websocket"` unless said otherwise
  * @property {number} [interval]  seconds between two short polls, 2 by default
  * @property {number} [wait]  seconds that the server may hold a long poll, 25 by default
- * @property {string[]} [events]  event names to hear on an event stream, where a browser gives us only named ones
- *   that we ask for; the other transports bring all
+ * @property {number} [patience]  seconds after which a connection that owes an answer is given up, 10 by default
  * @property {(message: Message) => void} [onmessage]
  * @property {(gap: Gap) => void} [ongap]
  * @property {(state: State) => void} [onstate]
  */
 
-/** A connection that has not answered for this long is given up. */
+/** A connection that owes an answer for this long is given up. */
 const patienceMs = 10_000;
+
+/**
+ * A network can fall silent without a word. A silent WebSocket is asked for an answer after this many patiences; a
+ * silent event stream, where the server has a comment every 25 seconds unless its operator says otherwise, is replaced.
+ */
+const probeAfter = 3;
+const replaceAfter = 6;
 
 /** Reconnecting waits this long at first, twice as long each time, and never longer than the second. */
 const backoffMs = 500;
@@ -63,6 +70,9 @@ const backoffMaxMs = 30_000;
 
 /** The server remembers an Idempotency-Key for five minutes; a retry after that could publish twice. */
 const publishRetryMs = 4 * 60_000;
+
+/** So many publications may wait for those before them. */
+const waitingMax = 100;
 
 /** How many ids are remembered to drop a repeat. More than two turns of delivery, and nothing to a browser. */
 const seenMax = 512;
@@ -82,27 +92,28 @@ export function subscribe(url, options) {
  * Idempotency-Key, so that an attempt whose answer was lost is not published a second time.
  * @param {string | URL} url
  * @param {string | BufferSource} data
- * @param {{key?: string, event?: string, signal?: AbortSignal}} [options]
+ * @param {{key?: string, event?: string, signal?: AbortSignal, until?: number}} [options]  `until` is the time, as of
+ *   `Date.now()`, after which no attempt begins
  * @returns {Promise<{channel: string, id: string, subscribers: number}>}  an array of these for several channels
  */
-export async function publish(url, data, { key = randomKey(), event, signal } = {}) {
+export async function publish(url, data, { key = randomKey(), event, signal, until = Date.now() + publishRetryMs } = {}) {
   const address = absolute(url);
   if (event) address.searchParams.set("event", event);
   const headers = {
     "Content-Type": typeof data === "string" ? "text/plain;charset=utf-8" : "application/octet-stream",
     "Idempotency-Key": key,
   };
-  const deadline = Date.now() + publishRetryMs;
+  if (Date.now() > until) throw new Failure("the server could not be reached in time");
   for (let failures = 1; ; failures++) {
     let failure;
     try {
-      const response = await request(address, { method: "POST", headers, body: data }, patienceMs, signal);
-      return await response.json();
+      return await request(address, { method: "POST", headers, body: data }, patienceMs, signal);
     } catch (error) {
       failure = error;
     }
-    const delayMs = backoff(failures, failure.retryAfterMs);
-    if (signal?.aborted || failure.final || Date.now() + delayMs > deadline) throw failure;
+    // Somebody waits for it: the pauses stay short.
+    const delayMs = backoff(Math.min(failures, 4), failure.retryAfterMs);
+    if (signal?.aborted || failure.final || Date.now() + delayMs > until) throw failure;
     await sleep(delayMs, signal);
   }
 }
@@ -130,13 +141,14 @@ export class Subscription {
   #failures = 0;
   #state = "";
 
-  constructor(url, { since = "latest", transport = "websocket", interval = 2, wait = 25, events = [], ...handlers } = {}) {
+  constructor(url, options = {}) {
+    const { since = "latest", transport = "websocket", interval = 2, wait = 25, patience = patienceMs / 1000, ...handlers } = options;
     this.#url = absolute(url);
-    this.#options = { since, interval, wait, events, ...handlers };
-    const names = this.#url.pathname.split("/").pop().split(",").map(decodeURIComponent);
-    this.#positions = new Map(names.map((name) => [name, undefined]));
+    this.#options = { since, interval, wait, patience, ...handlers };
+    this.#positions = new Map(channelsOf(this.#url).map((name) => [name, undefined]));
     this.#choose(transport);
-    globalThis.addEventListener?.("online", () => this.#retry(), { signal: this.#closing.signal });
+    // The network is back, or is another: what seemed to work may not, and no pause need be sat out.
+    globalThis.addEventListener?.("online", () => this.#interrupt(), { signal: this.#closing.signal });
     this.#run();
   }
 
@@ -167,27 +179,36 @@ export class Subscription {
    * before its answer does not say whether the message was taken. Then the promise is rejected and `error.uncertain`
    * is true; if the message was taken, it will come back from the channel.
    * @param {string | Uint8Array} data
-   * @param {{event?: string}} [options]
+   * @param {{event?: string, channel?: string}} [options]  `channel` is one of several; without it all get the message
    */
-  publish(data, { event } = {}) {
-    // Only when no POST is under way: otherwise this message would overtake it.
-    if (this.#send && this.#posts === 0) {
-      const sent = this.#send(data, event);
+  publish(data, { event, channel } = {}) {
+    if (this.#closing.signal.aborted) return Promise.reject(new Failure("the subscription is closed", { final: true }));
+    const to = channel === undefined ? [...this.#positions.keys()] : [channel];
+    // Only when no POST is under way: otherwise this message would overtake it. And a command names one channel.
+    if (this.#send && this.#posts === 0 && to.length === 1) {
+      const sent = this.#send(to[0], data, event);
       this.#sending = sent.catch(() => {});
       return sent;
     }
+    if (this.#posts >= waitingMax) return Promise.reject(new Failure(`${waitingMax} messages are waiting already`));
     this.#posts += 1;
-    const sent = this.#sending.then(() => publish(this.#url, data, { event, signal: this.#closing.signal }));
+    const address = new URL(to.map(encodeURIComponent).join(",") + this.#url.search, this.#url);
+    const until = Date.now() + publishRetryMs;
+    const sent = this.#sending.then(() => publish(address, data, { event, signal: this.#closing.signal, until }));
     this.#sending = sent.catch(() => {}).then(() => { this.#posts -= 1; });
     return sent;
   }
 
   /** Ends the subscription. Nothing is delivered after this. */
   close() {
+    this.#end();
+  }
+
+  #end(why) {
     if (this.#closing.signal.aborted) return;
     this.#closing.abort();
     this.#interrupt();
-    this.#tell("closed");
+    this.#tell("closed", why);
   }
 
   #choose(transport) {
@@ -211,6 +232,7 @@ export class Subscription {
       } catch (failure) {
         // Stopped by `setTransport`, `close` or a new chance: not a failure.
         if (signal.aborted) continue;
+        if (failure.final) return this.#end({ reason: failure.message, status: failure.status });
         this.#failures += 1;
         const delayMs = backoff(this.#failures, failure.retryAfterMs);
         this.#tell("reconnecting", { reason: failure.message, delayMs });
@@ -227,7 +249,7 @@ export class Subscription {
       channels: [...this.#positions.keys()],
       interval: this.#options.interval,
       wait: this.#options.wait,
-      events: this.#options.events,
+      patienceMs: this.#options.patience * 1000,
       /** The channel's address with the position in it. */
       address: (fields = {}) => {
         const address = new URL(this.#url);
@@ -238,17 +260,25 @@ export class Subscription {
         this.#failures = 0;
         this.#tell("connected");
       }),
-      /** The browser reconnects by itself, from the same position. */
-      interrupted: heard((reason) => this.#tell("reconnecting", { reason })),
       /** A WebSocket lends its way to send, and takes it back with null. */
       lend: heard((send) => { this.#send = send; }),
       moved: heard((channel, position) => this.#positions.set(channel, position)),
-      deliver: heard((envelope) => this.#deliver(envelope)),
-      gap: heard(({ channel, gap }) => {
-        if (gap.to) this.#positions.set(channel, gap.to);
-        call(this.#options.ongap, { channel, ...gap });
+      /** The positions on all channels, joined by commas. */
+      reached: heard((positions) => {
+        const names = [...this.#positions.keys()];
+        positions.split(",").forEach((position, index) => this.#positions.set(names[index], position));
+      }),
+      /** A message, or a gap. There may be more one day, which is not for us. */
+      deliver: heard((envelope) => {
+        if (envelope.gap) this.#lose(envelope);
+        else if (envelope.id !== undefined) this.#deliver(envelope);
       }),
     };
+  }
+
+  #lose({ channel, gap }) {
+    if (gap.to) this.#positions.set(channel, gap.to);
+    call(this.#options.ongap, { channel, ...gap });
   }
 
   #deliver({ channel, id, data, base64, event }) {
@@ -270,18 +300,14 @@ export class Subscription {
     call(this.#options.onstate, news);
   }
 
-  /** The network is back: no need to sit out the pause. */
-  #retry() {
-    if (this.#failures > 0) this.#interrupt();
-  }
-
   #interrupt() {
     this.#send = null;
     this.#stop.abort();
   }
 }
 
-// The transports. Each is a function that follows the channel until it is stopped or fails, and rejects either way.
+// The transports. Each is a function that follows the channel until it is stopped or fails, and rejects either way; one
+// that returns is to be begun again at once.
 
 /**
  * Both ways over one socket.
@@ -289,6 +315,7 @@ export class Subscription {
  * A browser does not say why it got none, so a short poll asks: its refusal has a status and a Retry-After.
  */
 async function overWebSocket(link) {
+  if (!globalThis.WebSocket) throw new Failure("there is no WebSocket here: choose another transport", { final: true });
   const { opened, failure } = await socketUntilItEnds(link);
   if (!opened) {
     await poll(link, 0);
@@ -297,7 +324,7 @@ async function overWebSocket(link) {
   throw failure;
 }
 
-/** The server pushes envelopes; publications go out with a number that the answer repeats. */
+/** The server pushes envelopes; commands go out with a number that the answer repeats. */
 function socketUntilItEnds(link) {
   return new Promise((resolve) => {
     const address = link.address();
@@ -307,39 +334,57 @@ function socketUntilItEnds(link) {
     let numberLast = 0;
     let subscribed = 0;
     let opened = false;
+    let timer;
 
-    const end = (reason) => {
+    const end = (reason, code) => {
       clearTimeout(timer);
+      // A socket that seemed dead may yet come to life; then it speaks to nobody.
+      socket.onmessage = socket.onclose = null;
       socket.close();
       link.lend(null);
-      const failure = new Failure(`${reason} before the answer came`, { uncertain: true });
+      // What came before a message that is too large has been answered, and what comes after it is not read.
+      const failure = code === 1009 ? new Failure(reason) : new Failure(`${reason} before the answer came`, { uncertain: true });
       for (const answer of unanswered.values()) answer.reject(failure);
       unanswered.clear();
       resolve({ opened, failure: new Failure(reason) });
     };
-    let timer = setTimeout(end, patienceMs, "the server did not answer");
-    socket.onclose = ({ code, reason }) => end(reason || closeReasons[code] || `the server closed with ${code}`);
+    socket.onclose = ({ code, reason }) => end(reason || closeReasons[code] || `the server closed with ${code}`, code);
+
+    // Each sign of life begins the wait anew: for an answer where one is owed, else until it is time to ask for one.
+    const wait = () => {
+      clearTimeout(timer);
+      timer = !opened || unanswered.size > 0
+        ? setTimeout(end, link.patienceMs, "the server did not answer")
+        : setTimeout(probe, probeAfter * link.patienceMs);
+    };
+    // A command without a command: the answer is an error, and that is enough.
+    const probe = () => { command({}).catch(() => {}); };
+    wait();
 
     // The next connection may begin at once, but what was sent here is answered here.
     const leave = () => {
       if (unanswered.size === 0) return end("the connection was given up");
-      timer = setTimeout(end, patienceMs, "the server did not answer");
       resolve({ opened: true, failure: new Failure("the connection was given up") });
     };
     link.signal.addEventListener("abort", leave, { once: true });
 
-    const send = (data, event) => new Promise((resolve, reject) => {
+    const command = (members) => new Promise((resolve, reject) => {
       numberLast += 1;
       unanswered.set(numberLast, { resolve, reject });
-      const content = typeof data === "string" ? { data } : { base64: toBase64(data) };
-      socket.send(JSON.stringify({ publish: link.channels[0], ...content, event, ack: numberLast }));
+      socket.send(JSON.stringify({ ...members, ack: numberLast }));
+      if (unanswered.size === 1) wait();
     });
+    const send = async (channel, data, event) => {
+      const content = typeof data === "string" ? { data: wellFormed(data) } : { base64: toBase64(data) };
+      const { id } = await command({ publish: channel, ...content, event: event && wellFormed(event) });
+      return { channel, id };
+    };
 
     const answered = ({ ack, error, id }) => {
       const answer = unanswered.get(ack);
       unanswered.delete(ack);
-      if (error) answer?.reject(new Failure(error.detail, { final: true }));
-      else answer?.resolve({ channel: link.channels[0], id });
+      if (error) answer?.reject(new Failure(`${error.status} ${error.detail}`, { final: true }));
+      else answer?.resolve({ id });
       if (link.signal.aborted && unanswered.size === 0) end("the connection was given up");
     };
 
@@ -347,55 +392,81 @@ function socketUntilItEnds(link) {
       link.moved(channel, cursor);
       subscribed += 1;
       if (subscribed < link.channels.length) return;
-      clearTimeout(timer);
       opened = true;
-      // A command names one channel, so what goes to several goes with POST.
-      if (link.channels.length === 1) link.lend(send);
+      link.lend(send);
       link.opened();
     };
 
     socket.onmessage = ({ data }) => {
       const message = JSON.parse(data);
       if (message.ack !== undefined) answered(message);
-      else if (message.error) end(message.error.detail);
+      else if (message.error) console.warn(`redpoll: ${message.error.detail}`);
       else if (message.subscribed !== undefined) began(message.subscribed, message.cursor);
-      else if (message.gap) link.gap(message);
-      else if (message.id !== undefined) link.deliver(message);
+      else link.deliver(message);
+      if (socket.onmessage) wait();
     };
   });
 }
 
 /**
- * One answer that never ends. The browser reads it, reconnects by itself, and says by `Last-Event-ID` where it was.
+ * One answer that never ends.
  *
- * It tells a page neither a refusal's status nor the position that the stream begins with. So a short poll goes first, which
- * brings both and whatever has been missed.
+ * Not with `EventSource`, which drops every event whose name it was not told, hides the comments that show that the
+ * stream lives, and does not say why it was refused.
  */
 async function overEventStream(link) {
-  await poll(link, 0);
-  await new Promise((_, reject) => {
-    const source = new EventSource(link.address({ form: "json" }));
-    const end = (reason) => {
-      clearTimeout(timer);
-      source.close();
-      reject(new Failure(reason));
-    };
-    const timer = setTimeout(end, patienceMs, "the server did not answer");
-    link.signal.addEventListener("abort", () => end("the connection was given up"), { once: true });
+  const headers = { Accept: "text/event-stream" };
+  let opened = false;
+  let retryAfterMs;
+  const read = async (response, extend) => {
+    opened = true;
+    link.opened();
+    const silenceMs = replaceAfter * link.patienceMs;
+    extend(silenceMs);
+    for await (const { data, id, retry } of eventsOf(response.body, () => extend(silenceMs))) {
+      retryAfterMs = retry ?? retryAfterMs;
+      if (data !== undefined) link.deliver(JSON.parse(data));
+      else if (id) link.reached(id);
+    }
+    throw new Failure("the event stream ended");
+  };
+  try {
+    await request(link.address({ form: "json" }), { headers }, link.patienceMs, link.signal, read);
+  } catch (failure) {
+    // Silence may be but an operator's long --ping, so this alone is no failure: the next stream shows what is true.
+    if (opened && failure.late) return;
+    failure.retryAfterMs ??= retryAfterMs;
+    throw failure;
+  }
+}
 
-    const deliver = ({ data }) => link.deliver(JSON.parse(data));
-    source.onopen = () => {
-      clearTimeout(timer);
-      link.opened();
-    };
-    source.onmessage = deliver;
-    for (const name of link.events) source.addEventListener(name, deliver);
-    source.addEventListener("gap", ({ data }) => link.gap(JSON.parse(data)));
-    source.onerror = () => {
-      if (source.readyState === EventSource.CLOSED) end("the event stream was refused");
-      else link.interrupted("the event stream ended");
-    };
-  });
+/** The events of a stream (WHATWG HTML §9.2.6), and what sets but an id or a retry time. `heard` is told of every byte. */
+async function* eventsOf(body, heard) {
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  let rest = "";
+  let event = {};
+  for (;;) {
+    const { done, value: bytes } = await reader.read();
+    if (done) return;
+    heard();
+    // A CR at the end may be one half of a line end.
+    const lines = (rest + decoder.decode(bytes, { stream: true })).split(/\r\n|\n|\r(?!$)/);
+    rest = lines.pop();
+    for (const line of lines) {
+      const [, field, value] = /^([^:]*)(?:: ?)?(.*)$/s.exec(line);
+      if (line === "") {
+        yield event;
+        event = {};
+      } else if (field === "data") {
+        event.data = event.data === undefined ? value : `${event.data}\n${value}`;
+      } else if (field === "id" && !value.includes("\0")) {
+        event.id = value;
+      } else if (field === "retry" && /^\d+$/.test(value)) {
+        event.retry = Number(value);
+      }
+    }
+  }
 }
 
 /** A question that the server holds until there is something to say. The first is short, to learn that it is there. */
@@ -425,11 +496,11 @@ const transports = { "websocket": overWebSocket, "sse": overEventStream, "long-p
 async function poll(link, wait) {
   const from = link.address().searchParams.get("since");
   const headers = { Accept: "application/json" };
-  const response = await request(link.address({ wait }), { headers }, wait * 1000 + patienceMs, link.signal);
-  const { cursor, gap, gaps = gap ? link.channels : [], messages } = await response.json();
-  for (const channel of gaps) link.gap({ channel, gap: { from: from.split(",")[link.channels.indexOf(channel)] } });
+  const answer = await request(link.address({ wait }), { headers }, wait * 1000 + link.patienceMs, link.signal);
+  const { cursor, gap, gaps = gap ? link.channels : [], messages } = answer;
+  for (const channel of gaps) link.deliver({ channel, gap: { from: from.split(",")[link.channels.indexOf(channel)] } });
   messages.forEach(link.deliver);
-  cursor.split(",").forEach((position, index) => link.moved(link.channels[index], position));
+  link.reached(cursor);
   return messages.length;
 }
 
@@ -437,31 +508,42 @@ async function poll(link, wait) {
 
 /** Why a connection or a publication failed. */
 class Failure extends Error {
-  /** @param {{retryAfterMs?: number, final?: boolean, uncertain?: boolean}} [more] */
+  /** @param {{status?: number, retryAfterMs?: number, final?: boolean, uncertain?: boolean, late?: boolean}} [more] */
   constructor(message, more = {}) {
     super(message);
     Object.assign(this, more);
   }
 }
 
-/** `fetch` with a limit in time, whose every failure is a `Failure`. The limit holds for the body too. */
-async function request(address, init, limitMs, signal) {
-  signal?.throwIfAborted();
+/**
+ * `fetch` with a limit in time, whose every failure is a `Failure`. The limit holds for the body too, which `read` turns
+ * into the result; it may extend the limit.
+ */
+async function request(address, init, limitMs, signal, read = (response) => response.json()) {
   const control = new AbortController();
-  const stop = () => control.abort();
-  const timer = setTimeout(stop, limitMs);
+  const stop = () => control.abort(new Failure("it was given up"));
+  const late = () => control.abort(new Failure("the server did not answer", { late: true }));
+  let timer = setTimeout(late, limitMs);
+  const extend = (ms) => {
+    clearTimeout(timer);
+    timer = setTimeout(late, ms);
+  };
   signal?.addEventListener("abort", stop, { once: true });
+  if (signal?.aborted) stop();
   try {
     const response = await fetch(address, { ...init, cache: "no-store", signal: control.signal });
-    const content = await response.text();
-    if (!response.ok) throw refusal(response, content);
-    return { json: () => JSON.parse(content) };
+    if (!response.ok) throw refusal(response, await response.text());
+    return await read(response, extend);
   } catch (error) {
+    if (control.signal.aborted) throw control.signal.reason;
     if (error instanceof Failure) throw error;
-    throw new Failure(control.signal.aborted ? "the server did not answer" : "the server cannot be reached");
+    // Such as the page on which a network wants its visitors to log in.
+    throw new Failure(error instanceof SyntaxError ? "somebody else answered" : "the server cannot be reached");
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", stop);
+    // Also ends a body that was not read to its end.
+    stop();
   }
 }
 
@@ -475,7 +557,7 @@ function refusal(response, content) {
   }
   // What the client did wrong stays wrong, except for too late (408) and too often (429).
   const final = status < 500 && status !== 408 && status !== 429;
-  return new Failure(`${status} ${detail}`, { final, retryAfterMs: retryAfter(response.headers.get("Retry-After")) });
+  return new Failure(`${status} ${detail}`, { status, final, retryAfterMs: retryAfter(response.headers.get("Retry-After")) });
 }
 
 /** RFC 9110 §10.2.3: seconds, or a date. */
@@ -516,6 +598,20 @@ function call(handler, value) {
 
 function absolute(url) {
   return new URL(url, globalThis.location?.href);
+}
+
+/** The names in a channel's address. They are split at the commas first, as the server does it. */
+function channelsOf(url) {
+  try {
+    return url.pathname.split("/").pop().split(",").map(decodeURIComponent);
+  } catch {
+    throw new TypeError(`${url}: a name in it is not percent-encoded as RFC 3986 says`);
+  }
+}
+
+/** Half a surrogate pair is no character, and no JSON text that a server could read (RFC 8259 §8.2). */
+function wellFormed(text) {
+  return text.replace(/\p{Surrogate}/gu, "\ufffd");
 }
 
 /** Not `crypto.randomUUID`, which is missing on a page that came over plain HTTP from another machine. */

@@ -85,9 +85,10 @@ export async function startServer(binary, port = 0, options = []) {
   return server;
 }
 
-/** A TCP proxy that passes bytes on, and can break every connection and refuse new ones. */
+/** A TCP proxy that passes bytes on, and can break every connection and refuse new ones, or fall silent. */
 export async function startLine(portOf) {
   const sockets = new Set();
+  let isSilent = false;
   const listener = net.createServer((client) => {
     const server = net.connect(portOf(), "127.0.0.1");
     for (const [from, to] of [[client, server], [server, client]]) {
@@ -95,9 +96,9 @@ export async function startLine(portOf) {
       from.on("error", () => to.destroy());
       from.on("close", () => {
         sockets.delete(from);
-        to.destroy();
+        if (!isSilent) to.destroy();
       });
-      from.pipe(to);
+      if (!isSilent) from.pipe(to);
     }
   });
   const listen = (port) => new Promise((resolve, reject) => {
@@ -111,7 +112,20 @@ export async function startLine(portOf) {
     for (const socket of sockets) socket.destroy();
     return closed;
   };
-  return { origin: `http://127.0.0.1:${port}`, cut, mend: () => listen(port), stop: () => (listener.listening ? cut() : undefined) };
+  /** Connections stay open, new ones too, and nothing passes any more. */
+  const silence = () => {
+    isSilent = true;
+    for (const socket of sockets) {
+      socket.unpipe();
+      socket.pause();
+    }
+  };
+  /** What was cut or silenced stays so; new connections work. */
+  const mend = async () => {
+    isSilent = false;
+    if (!listener.listening) await listen(port);
+  };
+  return { origin: `http://127.0.0.1:${port}`, cut, silence, mend, stop: () => (listener.listening ? cut() : undefined) };
 }
 
 export async function startBrowser() {

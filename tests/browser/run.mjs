@@ -1,8 +1,8 @@
-/** Runs both browser tests: `node tests/browser/run.mjs target/release/redpoll`. */
+/** Runs all browser tests: `node tests/browser/run.mjs target/release/redpoll`. */
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
-const failed = ["chat.mjs", "tutorial.mjs"].filter((name) => {
+const failed = ["client.mjs", "chat.mjs", "tutorial.mjs"].filter((name) => {
   console.log(`${name}:`);
   const script = fileURLToPath(new URL(name, import.meta.url));
   return spawnSync(process.execPath, [script, ...process.argv.slice(2)], { stdio: "inherit" }).status !== 0;
