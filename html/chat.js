@@ -1,25 +1,27 @@
 /**
- * The chat room: one channel of Redpoll, followed over whichever transport its visitor picks.
+ * The chat room: a channel of Redpoll, followed over whichever transport its visitor picks, and beside it a channel for
+ * who is here (see `people.js`).
  *
- * Everything in the room is a message of the channel, as JSON:
+ * What is said is a message of the room's channel, as JSON:
  *
  *     {"from": "a2f…", "time": 1732000000000, "name": "Ann", "transport": "sse", "text": "hello"}
- *     {"from": "a2f…", "time": 1732000000001, "name": "Ann", "transport": "sse", "presence": "here"}
  *
  * `from` is a random name of the sender's window, and together with `time` it names the message. What is not of this
  * form was sent by some other program, and is shown as it is. Whatever others send ends up in `textContent` only, so
  * that it can never become markup.
  */
+import { People } from "/people.js";
 import { subscribe } from "/redpoll.js";
 
 const room = new URLSearchParams(location.search).get("room") || "lobby";
+const roomHere = `${room}~here`;
 const channel = `/channel/${encodeURIComponent(room)}`;
 
 /** What the page says about a connection that works. */
 const waiting = {
   "websocket": "waiting on an open socket",
   "sse": "waiting for the next event",
-  "long-poll": "the server holds our question until there is news",
+  "long-poll": "a question is held until there is news",
   "poll": "asking again every two seconds",
 };
 const labels = { "websocket": "WebSocket", "sse": "an event stream", "long-poll": "long polling", "poll": "short polling" };
@@ -30,8 +32,10 @@ const counted = { "websocket": "websocket", "sse": "event_stream" };
 const rowsMax = 500;
 /** Messages of one sender within this time stand together under one name. */
 const groupMs = 5 * 60_000;
-/** Whoever has said nothing for this long, and cannot be counted, is not listed. */
-const presenceMs = 60 * 60_000;
+/** Messages on their way; more are not taken. */
+const unsentMax = 20;
+/** Whether a message has arrived shows this long after the connection that it went into was lost. */
+const uncertainMs = 3_000;
 const countMs = 10_000;
 
 const element = (id) => document.getElementById(id);
@@ -39,28 +43,37 @@ const log = element("log");
 const messages = element("messages");
 const pending = element("pending");
 
-/** This window, also after a reload: so its own messages are known again. */
-const me = remembered("sessionStorage", "window", randomName());
+/** This window, until it is loaded again. Not kept, since a copy of the window would take it for its own. */
+const me = randomName();
+/** What this window was called before; what it sent then is its own too. */
+const mine = new Set(remembered("sessionStorage", "windows", "").split(" ").slice(-20)).add(me);
+remember("sessionStorage", "windows", [...mine].join(" "));
 let name = remembered("localStorage", "name", "");
-/** What was last said about oneself, so that it is said once. */
-let said = "";
+let renaming = false;
 let timeLast = 0;
 
-/** Everyone who spoke, by window. @type {Map<string, {name: string, transport: string, time: number, gone: boolean}>} */
-const people = new Map();
+const people = new People(me, (presence) => {
+  const message = JSON.stringify(signed({ presence }));
+  // A page on its way out has no time for an answer; a beacon is sent even so.
+  if (presence === "gone") return navigator.sendBeacon(`/channel/${encodeURIComponent(roomHere)}`, message);
+  return subscription.publish(message, { channel: roomHere });
+});
 /** Open connections by transport, from the server; null while it does not tell. */
 let counts = null;
 
-/** Own messages on their way, by `time`. */
+/** The rows of own messages on their way, by `time`, and of these the messages that were given up. */
 const unsent = new Map();
+const failed = new Map();
 /** Messages that are shown, by sender and time: one that was sent again because its answer was lost counts once. */
 const shown = new Set();
 let rowLast = null;
+let gapLast = null;
 let unread = 0;
 /** Whether the reader is at the end of the log, and wants to stay there. */
 let following = true;
-/** Whether history is over, so that what comes now was sent now. */
+/** Whether history is over, so that what comes now is new. */
 let live = false;
+let listing;
 
 // Begin.
 
@@ -71,7 +84,7 @@ const radios = [...document.querySelectorAll("input[name=transport]")];
 const choice = radios.find((radio) => radio.value === remembered("localStorage", "transport", "websocket")) ?? radios[0];
 choice.checked = true;
 
-const subscription = subscribe(channel, {
+const subscription = subscribe(`${channel},${encodeURIComponent(roomHere)}`, {
   since: "earliest",
   transport: choice.value,
   onmessage: receive,
@@ -82,13 +95,7 @@ const subscription = subscribe(channel, {
 showForm();
 listPeople();
 count();
-setInterval(() => { if (!document.hidden) count(); }, countMs);
-// History is not read out, what comes after it is.
-setTimeout(() => {
-  live = true;
-  log.setAttribute("aria-live", "polite");
-  showEmpty();
-}, 1000);
+const recount = setInterval(() => { if (!document.hidden) count(); }, countMs);
 
 // What the visitor does.
 
@@ -103,22 +110,33 @@ element("join").addEventListener("submit", (event) => {
   if (!chosen) return;
   name = chosen;
   remember("localStorage", "name", name);
-  showForm();
-  element("text").focus();
-  sayHere();
+  endRenaming();
+  people.announce(name, subscription.transport);
 });
 
 element("rename").addEventListener("click", () => {
+  renaming = true;
   element("name").value = name;
-  name = "";
   showForm();
   element("name").select();
 });
+element("cancel").addEventListener("click", endRenaming);
+element("name").addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && renaming && !event.isComposing) endRenaming();
+});
+
+function endRenaming() {
+  renaming = false;
+  showForm();
+  element("text").focus();
+}
 
 element("say").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = element("text").value.trim();
   if (!text) return;
+  element("full").hidden = unsent.size < unsentMax;
+  if (unsent.size >= unsentMax) return;
   element("text").value = "";
   send(signed({ text }));
 });
@@ -131,20 +149,34 @@ element("text").addEventListener("keydown", (event) => {
 });
 
 element("newer").addEventListener("click", () => scrollToEnd());
+const sizeOfLog = () => `${log.clientWidth} ${log.clientHeight}`;
+let size = sizeOfLog();
 log.addEventListener("scroll", () => {
+  // A change of size scrolls as well, which is not what the reader did.
+  if (size !== sizeOfLog()) return;
   following = log.scrollHeight - log.scrollTop - log.clientHeight < 48;
   if (following) showUnread(0);
 });
 // A phone's keyboard takes half of the log away.
-new ResizeObserver(() => { if (following) scrollToEnd(); }).observe(log);
+new ResizeObserver(() => {
+  size = sizeOfLog();
+  if (following) scrollToEnd();
+}).observe(log);
 
-// A page on its way out has no time for an answer; a beacon is sent even so.
-addEventListener("pagehide", () => {
-  if (!said) return;
-  said = "";
-  navigator.sendBeacon(channel, JSON.stringify(signed({ presence: "gone" })));
+element("missing").addEventListener("click", () => {
+  gaps.disconnect();
+  element("missing").hidden = true;
+  (gapLast.isConnected ? gapLast : messages.firstElementChild).scrollIntoView({ block: "center" });
 });
-addEventListener("pageshow", ({ persisted }) => { if (persisted) sayHere(); });
+/** A gap that is out of sight is told until the reader has been there. */
+const gaps = new IntersectionObserver((entries) => {
+  const { isIntersecting } = entries.at(-1);
+  element("missing").hidden = isIntersecting;
+  if (isIntersecting && !following) gaps.disconnect();
+}, { root: log });
+
+addEventListener("pagehide", () => people.leave());
+addEventListener("pageshow", ({ persisted }) => { if (persisted) people.announce(name, subscription.transport); });
 
 // Sending.
 
@@ -156,14 +188,22 @@ function signed(content) {
 
 async function send(message) {
   if (!unsent.has(message.time)) {
-    unsent.set(message.time, pending.appendChild(row(message)));
+    const item = pending.appendChild(row(message));
+    item.querySelector(".about").prepend(create("span", { className: "sending", textContent: "sending …" }));
+    unsent.set(message.time, item);
     showEmpty();
     scrollToEnd();
   }
-  try {
-    await subscription.publish(JSON.stringify(message));
-  } catch (error) {
-    showUnsent(message, error.message);
+  unsent.get(message.time).querySelector(".unsent")?.remove();
+  for (;;) {
+    try {
+      return await subscription.publish(JSON.stringify(message), { channel: room });
+    } catch (error) {
+      if (!error.uncertain) return showUnsent(message, error.message);
+      await new Promise((resolve) => setTimeout(resolve, uncertainMs));
+      // It has come back from the channel, so it was taken. If it was and has not, `shown` knows it the second time.
+      if (!unsent.has(message.time)) return;
+    }
   }
 }
 
@@ -171,37 +211,34 @@ async function send(message) {
 function showUnsent(message, reason) {
   const item = unsent.get(message.time);
   if (!item) return;
+  failed.set(message.time, message);
   const again = create("button", { type: "button", textContent: "Send again" });
-  const note = create("p", { className: "unsent" }, create("span", { textContent: `Not sent: ${reason}` }), again);
   again.addEventListener("click", () => {
-    note.remove();
-    send(message);
+    const messages = [...failed.values()];
+    failed.clear();
+    messages.forEach(send);
   });
-  item.append(note);
+  item.append(create("p", { className: "unsent" }, create("span", { textContent: `Not sent: ${reason}` }), again));
   scrollToEnd();
-}
-
-/** Tells the others who is here and how, once for each name and transport. */
-function sayHere() {
-  const saying = `${name} ${subscription.transport}`;
-  if (!name || saying === said) return;
-  said = saying;
-  subscription.publish(JSON.stringify(signed({ presence: "here" }))).catch(() => { said = ""; });
 }
 
 // Receiving.
 
-/** The server forgot something, perhaps that this window is here. */
-function lose() {
-  addNotice("Some messages are missing here. The server no longer has them.");
-  said = "";
-  sayHere();
+/** The server forgot something of what was said, or of who is here. */
+function lose({ channel }) {
+  if (channel === room) return addGap();
+  people.forgotten();
+  people.announce(name, subscription.transport);
 }
 
-function receive({ id, data }) {
+function receive({ channel, id, data, event }) {
   const message = parse(data);
-  if (message.from) notePerson(message);
-  if (message.text !== undefined) addMessage(message, id);
+  if (message.from) {
+    people.note(message, live);
+    listSoon();
+    if (message.presence) countSoon();
+  }
+  if (channel === room && message.text !== undefined) addMessage({ ...message, event }, id);
 }
 
 /** The message in a payload. What this page did not send is text without a sender. */
@@ -219,7 +256,7 @@ function parse(data) {
     transport: Object.hasOwn(labels, value.transport) ? value.transport : undefined,
     text: typeof value.text === "string" ? value.text : undefined,
     presence: value.presence,
-    from: typeof value.from === "string" ? value.from : undefined,
+    from: typeof value.from === "string" && value.from ? value.from.slice(0, 64) : undefined,
     time: Number.isFinite(value.time) ? value.time : undefined,
   };
 }
@@ -228,23 +265,33 @@ function addMessage(message, id) {
   const key = `${message.from} ${message.time}`;
   if (message.from && shown.has(key)) return;
   shown.add(key);
+  if (shown.size > 4 * rowsMax) shown.delete(shown.values().next().value);
 
+  const isOwn = mine.has(message.from);
   if (message.from === me) {
     unsent.get(message.time)?.remove();
     unsent.delete(message.time);
+    failed.delete(message.time);
+    element("full").hidden = true;
   }
   const item = row(message);
   item.dataset.id = id;
-  const together = message.from && message.from === rowLast?.from && message.name === rowLast.name
-    && message.transport === rowLast.transport && message.time - rowLast.time < groupMs;
-  item.classList.toggle("together", Boolean(together));
+  item.classList.toggle("together", areTogether(message, rowLast));
   rowLast = message;
   messages.append(item);
-  added(message.from === me);
+  added(isOwn);
 }
 
-function addNotice(text) {
-  messages.append(create("li", { className: "notice", textContent: text }));
+/** Whether a row needs no heading, since it would be that of the row before. */
+function areTogether(message, last) {
+  const same = last && ["from", "name", "transport", "event"].every((key) => message[key] === last[key]);
+  return Boolean(same) && !(message.time - last.time > groupMs);
+}
+
+function addGap() {
+  gapLast = messages.appendChild(create("li", { className: "notice", textContent: "Some messages are missing here. The server no longer has them." }));
+  gaps.disconnect();
+  gaps.observe(gapLast);
   rowLast = null;
   added(true);
 }
@@ -252,18 +299,19 @@ function addNotice(text) {
 /** After a row: stay at the end if the reader was there, and leave alone a reader who has scrolled back. */
 function added(own) {
   showEmpty();
+  // Whoever reads above may read on, but not without end.
+  while (messages.children.length > (following ? 1 : 2) * rowsMax) messages.firstElementChild.remove();
   if (following) {
-    while (messages.children.length > rowsMax) messages.firstElementChild.remove();
     scrollToEnd();
   } else if (!own) {
     showUnread(unread + 1);
   }
 }
 
-/** Nothing but a message itself says when it was sent, so one without a time that came with the history shows none. */
-function row({ from, name, text, transport, time = live ? Date.now() : NaN }) {
-  const item = create("li", { className: from === me ? "message own" : "message" });
-  const who = create("bdi", { className: name ? "name" : "name quiet", textContent: name || "no name" });
+/** Nothing but a message itself says when it was sent, so one that does not shows no time: it would be another after a reload. */
+function row({ from, name, text, transport, event, time = NaN }) {
+  const item = create("li", { className: mine.has(from) ? "message own" : "message" });
+  const who = create("bdi", { className: name ? "name" : "name quiet", textContent: name || "a program" });
   const how = icon(transport ?? "terminal", transport ? `over ${labels[transport]}` : "from another program");
   const when = create("time");
   const date = new Date(time);
@@ -272,42 +320,33 @@ function row({ from, name, text, transport, time = live ? Date.now() : NaN }) {
     when.title = date.toLocaleString();
     when.textContent = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   }
-  const about = create("p", { className: "about" }, who, how, when);
+  const about = create("p", { className: "about" }, who, how, ...(event ? [create("bdi", { className: "event", textContent: event })] : []), when);
   item.append(about, create("p", { className: "text", dir: "auto", textContent: text }));
   return item;
 }
 
-// Who is here. Until the server itself knows, this is what people said, held against what the server counts.
+// Who is here, and how many connections there are.
 
-function notePerson({ from, name, transport, time = 0, presence }) {
-  // A reload says "gone" and "here" at nearly the same moment, and the two may arrive in either order.
-  if (time < (people.get(from)?.time ?? 0)) return;
-  people.set(from, { name, transport, time, gone: presence === "gone" });
-  listPeople();
-  if (presence) countSoon();
+function listSoon() {
+  listing ??= setTimeout(listPeople, 50);
 }
 
 function listPeople() {
-  const listed = Object.keys(labels).flatMap(presentOver);
-  if (name) listed.unshift([me, { name, transport: subscription.transport }]);
+  listing = undefined;
+  const listed = people.present(countOf);
+  if (name) listed.unshift({ name, transport: subscription.transport, note: "you" });
   element("nobody").hidden = listed.length > 0;
-  element("people").replaceChildren(...listed.map(([from, { name, transport }]) => create("li", {},
-    icon(transport, labels[transport]),
+  element("people-count").textContent = listed.length || "";
+  element("people").replaceChildren(...listed.map(({ name, transport, note = "" }) => create("li", {},
+    icon(transport ?? "terminal", labels[transport] ?? "unknown"),
     create("bdi", { textContent: name }),
-    ...(from === me ? [create("span", { className: "quiet", textContent: "you" })] : []))));
+    create("span", { className: "quiet", textContent: note }))));
 }
 
-/** The others on one transport, the newest first. */
-function presentOver(transport) {
-  const present = [...people]
-    .filter(([from, person]) => from !== me && !person.gone && person.transport === transport)
-    .sort(([, a], [, b]) => b.time - a.time);
-  // A browser that crashed said no goodbye. Sockets and streams stay open and can be counted, so no more are listed
-  // than there are; between two polls there is nothing to count.
-  if (counts && counted[transport]) {
-    return present.slice(0, Math.max(0, counts[counted[transport]] - (subscription.transport === transport ? 1 : 0)));
-  }
-  return present.filter(([, { time }]) => Date.now() - time < presenceMs);
+/** The others' connections. Between two polls there is nothing to count. */
+function countOf(transport) {
+  if (!counts || !counted[transport]) return undefined;
+  return counts[counted[transport]] - (subscription.transport === transport ? 1 : 0);
 }
 
 let counting;
@@ -333,22 +372,46 @@ async function count() {
 // Showing.
 
 let ticking;
-function showState({ state, transport, reason, delayMs }) {
+function showState({ state, transport, reason, status, delayMs }) {
   clearInterval(ticking);
-  element("status").dataset.state = state;
+  document.body.dataset.state = state;
   element("countdown").textContent = "";
   if (state === "connected") {
     showStatus("Connected", waiting[transport]);
-    sayHere();
+    people.announce(name, transport);
+    // What a connection begins with is history, and that is not read out.
+    if (!live) setTimeout(endHistory, 1000);
     countSoon();
   } else if (state === "reconnecting") {
     showStatus("Reconnecting", reason);
     countSoon();
     if (delayMs !== undefined) countDown(Date.now() + delayMs);
+  } else if (state === "closed") {
+    showRefusal(status, reason);
   } else {
     showStatus("Connecting", `over ${labels[transport]}`);
   }
   listPeople();
+}
+
+function endHistory() {
+  live = true;
+  log.setAttribute("aria-live", "polite");
+  showEmpty();
+}
+
+/** The server will never let this page in, so there is nothing to wait for. */
+function showRefusal(status, reason) {
+  const words = { 400: "This room’s name is not allowed", 401: "You are not allowed in this room", 403: "You are not allowed in this room" };
+  const title = words[status] ?? "This room cannot be entered";
+  showStatus("Closed", title);
+  element("refused").textContent = title;
+  element("refused-reason").textContent = reason;
+  element("refusal").hidden = false;
+  element("transports").disabled = true;
+  clearInterval(recount);
+  showForm();
+  showEmpty();
 }
 
 function showStatus(state, detail) {
@@ -367,15 +430,18 @@ function countDown(until) {
 }
 
 function showForm() {
-  element("join").hidden = Boolean(name);
-  element("say").hidden = !name;
-  element("rename").hidden = !name;
+  const refused = !element("refusal").hidden;
+  const asking = !name || renaming;
+  element("join").hidden = refused || !asking;
+  element("say").hidden = refused || asking;
+  element("rename").hidden = refused || asking;
+  element("cancel").hidden = !name;
   element("me").textContent = name;
   listPeople();
 }
 
 function showEmpty() {
-  element("empty").hidden = messages.children.length + pending.children.length > 0;
+  element("empty").hidden = !live || !element("refusal").hidden || messages.children.length + pending.children.length > 0;
 }
 
 function showUnread(number) {

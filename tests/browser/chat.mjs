@@ -5,8 +5,7 @@
  *
  * SCREENSHOTS=DIR saves what it looks like. CHROMIUM names the browser if it is not /usr/bin/chromium.
  */
-import { mkdir } from "node:fs/promises";
-import { check, checkEqual, openWindow, run, sleep, startBrowser, startLine, startServer, until } from "./harness.mjs";
+import { check, checkEqual, openWindow, run, shoot, sleep, startBrowser, startLine, startServer, until } from "./harness.mjs";
 
 const transports = ["websocket", "sse", "long-poll", "poll"];
 const names = { "websocket": "Ann", "sse": "Björk", "long-poll": "陈小鸟", "poll": "Dee" };
@@ -34,7 +33,7 @@ await run(async (binary, cleanup) => {
   await everyoneSends(windows);
   await markupStaysText(windows);
   await whoIsHere(windows);
-  await screenshots(windows, "chat");
+  await shoot(windows[0].page, "chat");
   for (const window of windows) await reload(window, windows);
   for (const window of windows) await loseTheConnection(window, windows);
   for (const window of windows) await sendWhileAway(window, windows);
@@ -63,7 +62,7 @@ async function choose(page, transport) {
 }
 
 function isConnected(page, limitMs) {
-  return until(() => page.locator("#status[data-state=connected]").count(), limitMs);
+  return until(() => page.locator("body[data-state=connected] #status").count(), limitMs);
 }
 
 async function say({ page }, text) {
@@ -160,7 +159,7 @@ async function loseTheConnection(window, windows) {
   const speaker = windows.find((other) => other !== window);
   await say(speaker, `before ${transport} loses its connection`);
   await line.cut();
-  const noticed = await until(() => page.locator("#status[data-state=reconnecting]").count());
+  const noticed = await until(() => page.locator("body[data-state=reconnecting] #status").count());
   check(noticed, `${transport}: a lost connection is shown`, await page.locator("#status").innerText());
   for (let count = 1; count <= 3; count++) await say(speaker, `${count} that ${transport} misses`);
   if (transport === "websocket") await shoot(page, "reconnecting");
@@ -173,7 +172,7 @@ async function loseTheConnection(window, windows) {
 async function sendWhileAway(window, windows) {
   const { page, line, transport } = window;
   await line.cut();
-  await until(() => page.locator("#status[data-state=reconnecting]").count());
+  await until(() => page.locator("body[data-state=reconnecting] #status").count());
   await say(window, `${transport} writes while it is away`);
   await say(window, `${transport} writes again while it is away`);
   checkEqual(await page.locator("#pending .message").count(), 2, `${transport}: what cannot be sent yet is shown as pending`);
@@ -229,34 +228,6 @@ async function restart(server, binary, windows) {
   }
   await Promise.all(windows.map((window) => say(window, `${window.transport} after the restart`)));
   await everyoneSees(windows, "after a restart");
-  await screenshots(windows, "restarted");
+  await shoot(windows[0].page, "restarted");
   return next;
-}
-
-// Pictures.
-
-async function screenshots([{ page }], name) {
-  if (!process.env.SCREENSHOTS) return;
-  await shoot(page, name);
-}
-
-/** The page wide and narrow, light and dark. */
-async function shoot(page, name) {
-  const folder = process.env.SCREENSHOTS;
-  if (!folder) return;
-  await mkdir(folder, { recursive: true });
-  for (const [width, height, size] of [[1280, 800, "wide"], [360, 740, "narrow"]]) {
-    for (const colorScheme of ["light", "dark"]) {
-      await page.setViewportSize({ width, height });
-      await page.emulateMedia({ colorScheme });
-      await sleep(150);
-      await page.screenshot({ path: `${folder}/${name}-${size}-${colorScheme}.png` });
-      if (size === "narrow") {
-        const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-        if (wider > 0) check(false, `${name}: nothing sticks out at 360 pixels`, `${wider} pixels`);
-      }
-    }
-  }
-  await page.setViewportSize({ width: 1280, height: 800 });
-  await page.emulateMedia({ colorScheme: "light" });
 }

@@ -1,6 +1,7 @@
 /** What the tests with browsers and other clients stand on: a server, a line that can be cut, a browser, and checks that are counted. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdir } from "node:fs/promises";
 import net from "node:net";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
@@ -160,4 +161,22 @@ export async function openWindow(browser, options = {}) {
     addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
   });
   return { page, context, faults };
+}
+
+/** The page wide and narrow, light and dark. Nothing may stick out at its side; where SCREENSHOTS names a folder, pictures. */
+export async function shoot(page, name) {
+  const folder = process.env.SCREENSHOTS;
+  if (folder) await mkdir(folder, { recursive: true });
+  for (const [width, height, size] of [[1280, 800, "wide"], [360, 740, "narrow"], [320, 568, "small"]]) {
+    for (const colorScheme of ["light", "dark"]) {
+      await page.setViewportSize({ width, height });
+      await page.emulateMedia({ colorScheme });
+      await sleep(150);
+      if (folder) await page.screenshot({ path: `${folder}/${name}-${size}-${colorScheme}.png` });
+      const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      if (wider > 0) check(false, `${name}: nothing sticks out at ${width} pixels`, `${wider} pixels`);
+    }
+  }
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await page.emulateMedia({ colorScheme: "light" });
 }

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use redpoll::{Request, Response, Server, Status};
 
 /// Path, file name, bytes.
-const BUILT_IN: [(&str, &str, &[u8]); 6] = [
+const BUILT_IN: [(&str, &str, &[u8]); 7] = [
     ("/", "index.html", include_bytes!("../../../html/index.html")),
     ("/style.css", "style.css", include_bytes!("../../../html/style.css")),
     ("/chat.js", "chat.js", include_bytes!("../../../html/chat.js")),
+    ("/people.js", "people.js", include_bytes!("../../../html/people.js")),
     ("/redpoll.js", "redpoll.js", include_bytes!("../../../html/redpoll.js")),
     ("/home.js", "home.js", include_bytes!("../../../html/home.js")),
     ("/favicon.svg", "favicon.svg", include_bytes!("../../../html/favicon.svg")),

@@ -1,0 +1,287 @@
+/**
+ * The chat room in bad times: latecomers, windows that vanish or are copied, outages, floods, gaps, refusals.
+ *
+ *     node tests/browser/room.mjs target/release/redpoll
+ *
+ * SCREENSHOTS=DIR saves what it looks like.
+ */
+import { check, checkEqual, openWindow, run, shoot, sleep, startBrowser, startLine, startServer, until } from "./harness.mjs";
+
+await run(async (binary, cleanup) => {
+  let server = await startServer(binary);
+  cleanup(() => server.stop());
+  const browser = await startBrowser();
+  cleanup(() => browser.close());
+  const line = await startLine(() => server.port);
+  cleanup(() => line.stop());
+  const open = async (room, name, transport = "websocket", { origin = server.origin, clock = false } = {}) => {
+    const window = { ...await openWindow(browser), name };
+    if (clock) await window.page.clock.install();
+    await window.page.goto(`${origin}/?room=${room}`);
+    await window.page.getByLabel("Your name").fill(name);
+    await window.page.getByRole("button", { name: "Join" }).click();
+    await window.page.locator(`label:has(input[value="${transport}"])`).click();
+    check(await isConnected(window), `${room}: ${name} connects`);
+    return window;
+  };
+
+  await latecomer(server, open);
+  await copies(open);
+  await ghost(line, open);
+  await renaming(open);
+  await crowd(server, open);
+  await flood(server, open);
+  await programs(server, open);
+  await outage(line, open);
+  await deadSocket(line, open);
+  await refused(browser, server);
+  server = await gap(server, binary, open);
+  checkEqual(await server.stop(), 0, "the server exits with 0");
+});
+
+function isConnected({ page }) {
+  return until(() => page.locator("body[data-state=connected]").count(), 30_000);
+}
+
+function texts({ page }) {
+  return page.locator("#messages .text").allTextContents();
+}
+
+function rows({ page }) {
+  return page.locator("#messages .message").count();
+}
+
+async function names({ page }) {
+  return (await page.locator("#people bdi").allTextContents()).sort();
+}
+
+function publish(server, channel, body, query = "") {
+  return fetch(`${server.origin}/channel/${channel}${query}`, { method: "POST", body });
+}
+
+async function say({ page }, text) {
+  await page.getByLabel("Message", { exact: true }).fill(text);
+  await page.getByLabel("Message", { exact: true }).press("Enter");
+}
+
+async function sees(window, expected, what, limitMs = 15_000) {
+  await until(async () => JSON.stringify(await names(window)) === JSON.stringify(expected), limitMs);
+  checkEqual(await names(window), expected, what);
+}
+
+async function leave(...windows) {
+  for (const { page, faults, name } of windows) {
+    checkEqual(faults, [], `${name}: no exception, dialog, warning or policy violation`);
+    await page.context().close();
+  }
+}
+
+// Who is here.
+
+async function latecomer(server, open) {
+  const first = [await open("late", "Ann"), await open("late", "Bo", "poll")];
+  for (const window of first) await sees(window, ["Ann", "Bo"], `${window.name} sees both`);
+  const { messages } = await (await fetch(`${server.origin}/channel/late?since=earliest`)).json();
+  checkEqual(messages.length, 0, "who is here takes no place in the room's history");
+  // As if it had been said long ago.
+  await fetch(`${server.origin}/channel/late~here`, { method: "DELETE" });
+  const late = await open("late", "Cy", "long-poll");
+  await sees(late, ["Ann", "Bo", "Cy"], "a latecomer sees who came before and has said nothing since");
+  await leave(...first, late);
+}
+
+/** A copy of a window has the same storage, and is somebody of its own even so. */
+async function copies(open) {
+  const observer = await open("copies", "Obs");
+  const ann = await open("copies", "Ann", "poll");
+  await say(ann, "from the first");
+  await sees(observer, ["Ann", "Obs"], "a window is listed once");
+  const [copy] = await Promise.all([ann.page.waitForEvent("popup"), ann.page.evaluate(() => { open(location.href); })]);
+  await sees(observer, ["Ann", "Ann", "Obs"], "a window and its copy are two");
+  check(await until(() => copy.locator("#messages .own").count()), "a copy knows what its original sent as its own");
+  await copy.close({ runBeforeUnload: true });
+  await sees(observer, ["Ann", "Obs"], "to close the copy does not remove the original");
+  await ann.page.reload();
+  check(await until(() => ann.page.locator("#messages .own").count()), "so does a window that was loaded again");
+  await sleep(1000);
+  checkEqual(await names(observer), ["Ann", "Obs"], "and it is listed once");
+  await leave(observer, ann);
+}
+
+/** A window that ends without a word and cannot be counted. */
+async function ghost(line, open) {
+  const observer = await open("ghost", "Obs", "poll", { clock: true });
+  const ghost = await open("ghost", "Ghost", "poll", { origin: line.origin });
+  await sees(observer, ["Ghost", "Obs"], "somebody who polls is listed");
+  await line.cut();
+  await ghost.page.context().close();
+  await observer.page.clock.fastForward("10:00");
+  await sleep(500);
+  checkEqual(await names(observer), ["Ghost", "Obs"], "and still is after a short silence");
+  await observer.page.clock.fastForward("10:00");
+  await sees(observer, ["Obs"], "but not when it has said nothing several times");
+  await line.mend();
+  await leave(observer);
+}
+
+async function renaming(open) {
+  const ann = await open("rename", "Ann");
+  const bo = await open("rename", "Bo");
+  for (const window of [ann, bo]) await sees(window, ["Ann", "Bo"], `two are here, says ${window.name}`);
+  const field = ann.page.getByLabel("Your name");
+  await ann.page.locator("#rename").click();
+  checkEqual(await names(ann), ["Ann", "Bo"], "who renames is still on the list");
+  await field.fill("Nobody");
+  await field.press("Escape");
+  checkEqual([await ann.page.locator("#me").textContent(), await field.isVisible()], ["Ann", false], "Escape leaves the name as it was");
+  await ann.page.locator("#rename").click();
+  await ann.page.getByRole("button", { name: "Cancel" }).click();
+  checkEqual(await field.isVisible(), false, "and so does Cancel");
+  check(/You are\s*Ann/.test(await ann.page.locator("#rename").innerText()), "the button says what the name is", await ann.page.locator("#rename").innerText());
+  await ann.page.locator("#rename").click();
+  await field.fill("Anna");
+  await field.press("Enter");
+  await sees(bo, ["Anna", "Bo"], "a new name is told");
+  await leave(ann, bo);
+}
+
+/** Anyone can make up people. */
+async function crowd(server, open) {
+  const ann = await open("crowd", "Ann");
+  for (let count = 0; count < 300; count++) {
+    await publish(server, "crowd~here", JSON.stringify({ from: `f${count}`, time: Date.now(), name: `Fake ${count}`, transport: "poll", presence: "here" }));
+  }
+  await until(async () => (await names(ann)).includes("Fake 299"));
+  const { length } = await names(ann);
+  check(length > 100 && length <= 201, "a crowd is listed, but not without end", String(length));
+  await shoot(ann.page, "crowd");
+  await leave(ann);
+}
+
+// What is said.
+
+async function flood(server, open) {
+  const ann = await open("flood", "Ann");
+  for (let count = 0; count < 40; count++) await publish(server, "flood", `first ${count}`);
+  await until(async () => await rows(ann) === 40);
+  await ann.page.locator("#log").evaluate((node) => { node.scrollTop = 0; });
+  await sleep(200);
+  for (let count = 0; count < 1100; count++) await publish(server, "flood", `flood ${count}`);
+  await until(async () => (await texts(ann)).at(-1) === "flood 1099", 30_000);
+  const count = await rows(ann);
+  check(count >= 500 && count <= 1000, "a reader who has scrolled back keeps many rows, but not all", String(count));
+  await ann.page.locator("#newer").click();
+  await publish(server, "flood", "the last");
+  await until(async () => (await texts(ann)).at(-1) === "the last");
+  checkEqual(await rows(ann), 500, "and fewer when at the end");
+  await leave(ann);
+}
+
+async function programs(server, open) {
+  const ann = await open("programs", "Ann");
+  const seen = () => ann.page.locator("#messages .message").evaluateAll((rows) => rows.map((row) => {
+    const about = row.querySelector(".about");
+    return [row.querySelector(".text").textContent, getComputedStyle(about).display === "none" ? "" : [...about.children].map((part) => part.textContent).filter(Boolean).join(" | ")];
+  }));
+  // Until history is over, so that these are new.
+  await sleep(1500);
+  await publish(server, "programs", "disk is full", "?event=alert");
+  await publish(server, "programs", "disk is fuller", "?event=alert");
+  await publish(server, "programs", "no name to this");
+  await until(async () => await rows(ann) === 3);
+  const heading = "a program | from another program";
+  const expected = [["disk is full", `${heading} | alert`], ["disk is fuller", ""], ["no name to this", heading]];
+  checkEqual(await seen(), expected, "a program's messages have their event's name and stand together");
+  await ann.page.reload();
+  await until(async () => await rows(ann) === 3);
+  checkEqual(await seen(), expected, "and look the same when they come from the history");
+  await shoot(ann.page, "programs");
+  await leave(ann);
+}
+
+async function outage(line, open) {
+  const ann = await open("outage", "Ann", "sse", { origin: line.origin });
+  const { page } = ann;
+  await say(ann, "before");
+  await until(async () => await rows(ann) === 1);
+  const strength = () => page.locator("#people").evaluate((node) => Number(getComputedStyle(node).opacity));
+  checkEqual(await strength(), 1, "while connected, people are shown in full");
+  await line.cut();
+  check(await until(async () => await strength() < 0.6), "in an outage, people are shown as what was true before");
+  for (let count = 1; count <= 20; count++) await say(ann, `message ${count}`);
+  checkEqual(await page.locator("#full").isVisible(), false, "twenty messages may wait");
+  await say(ann, "one too many");
+  checkEqual([await page.locator("#pending .message").count(), await page.locator("#full").isVisible()], [20, true], "more are not taken, and that is said");
+  checkEqual(await page.getByLabel("Message", { exact: true }).inputValue(), "one too many", "what was written is kept");
+  check(await page.locator("#pending").getByText("sending").first().isVisible(), "what waits has a word for it");
+  await shoot(page, "outage");
+  await line.mend();
+  await until(async () => await rows(ann) === 21, 30_000);
+  checkEqual(await texts(ann), ["before", ...Array.from({ length: 20 }, (_, index) => `message ${index + 1}`)], "all are sent, in order");
+  checkEqual(await page.locator("#full").isVisible(), false, "and there is room again");
+  await leave(ann);
+}
+
+/** A message that goes into a socket that is dead is sent again, and counts once. */
+async function deadSocket(line, open) {
+  const ann = await open("dead", "Ann", "websocket", { origin: line.origin });
+  const bo = await open("dead", "Bo");
+  line.silence();
+  await say(ann, "is anybody there?");
+  check(await until(() => ann.page.locator("body:not([data-state=connected])").count(), 20_000), "a silent network is shown on the page");
+  await line.mend();
+  check(await until(async () => await rows(ann) === 1, 30_000), "what went into a dead socket is sent again");
+  await sleep(500);
+  checkEqual([await texts(ann), await texts(bo)], [["is anybody there?"], ["is anybody there?"]], "and is there once");
+  await leave(ann, bo);
+}
+
+async function refused(browser, server) {
+  const window = await openWindow(browser);
+  const { page } = window;
+  let asked = 0;
+  page.on("request", (request) => { if (request.url().includes("/channel/")) asked += 1; });
+  await page.goto(`${server.origin}/?room=a%20b`);
+  check(await until(() => page.getByText("This room’s name is not allowed").first().isVisible()), "a room that cannot be says so");
+  const before = asked;
+  await sleep(2500);
+  checkEqual(asked, before, "and asks no more");
+  checkEqual([await page.locator("#join").isVisible(), await page.locator("#empty").isVisible()], [false, false], "nor invites anyone to write");
+  await shoot(page, "refused");
+  await page.getByText("Go to the lobby").click();
+  check(await isConnected(window), "the lobby is one click away");
+  await page.context().close();
+}
+
+async function gap(server, binary, open) {
+  const ann = await open("gap", "Ann");
+  const { page } = ann;
+  const button = page.locator("#missing");
+  await say(ann, "before the restart");
+  await until(async () => await rows(ann) === 1);
+  checkEqual(await server.stop(), 0, "the server ends with 0");
+  const next = await startServer(binary, server.port);
+  check(await until(() => page.locator("#messages .notice").count(), 30_000), "a restart is told as a gap");
+  await sleep(300);
+  checkEqual(await button.isVisible(), false, "a gap in sight needs no button");
+  for (let count = 0; count < 40; count++) await publish(next, "gap", `after the restart, ${count}`);
+  check(await until(() => button.isVisible()), "a gap out of sight is told");
+  await shoot(page, "gap");
+  await button.click();
+  const inSight = () => page.locator("#messages .notice").evaluate((node) => {
+    const [{ top, bottom }, log] = [node.getBoundingClientRect(), document.getElementById("log").getBoundingClientRect()];
+    return top >= log.top && bottom <= log.bottom;
+  });
+  check(await until(inSight), "the button leads to it");
+  await page.locator("#log").evaluate((node) => { node.scrollTop = node.scrollHeight; });
+  await sleep(300);
+  checkEqual(await button.isVisible(), false, "and is gone then");
+  for (const [width, height] of [[360, 740], [320, 568], [740, 360], [1280, 800]]) {
+    await page.setViewportSize({ width, height });
+    await sleep(200);
+    const below = await page.locator("#log").evaluate((node) => node.scrollHeight - node.scrollTop - node.clientHeight);
+    check(below < 2, `who is at the end stays there at ${width} by ${height}`, `${below} pixels`);
+  }
+  await leave(ann);
+  return next;
+}
