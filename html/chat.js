@@ -267,7 +267,6 @@ function addMessage(message, id) {
   shown.add(key);
   if (shown.size > 4 * rowsMax) shown.delete(shown.values().next().value);
 
-  const isOwn = mine.has(message.from);
   if (message.from === me) {
     unsent.get(message.time)?.remove();
     unsent.delete(message.time);
@@ -279,7 +278,7 @@ function addMessage(message, id) {
   item.classList.toggle("together", areTogether(message, rowLast));
   rowLast = message;
   messages.append(item);
-  added(isOwn);
+  added(mine.has(message.from));
 }
 
 /** Whether a row needs no heading, since it would be that of the row before. */
@@ -308,7 +307,7 @@ function added(own) {
   }
 }
 
-/** Nothing but a message itself says when it was sent, so one that does not shows no time: it would be another after a reload. */
+/** A message that does not say when it was sent shows no time: after a reload it would be another. */
 function row({ from, name, text, transport, event, time = NaN }) {
   const item = create("li", { className: mine.has(from) ? "message own" : "message" });
   const who = create("bdi", { className: name ? "name" : "name quiet", textContent: name || "a program" });
@@ -320,8 +319,8 @@ function row({ from, name, text, transport, event, time = NaN }) {
     when.title = date.toLocaleString();
     when.textContent = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   }
-  const about = create("p", { className: "about" }, who, how, ...(event ? [create("bdi", { className: "event", textContent: event })] : []), when);
-  item.append(about, create("p", { className: "text", dir: "auto", textContent: text }));
+  const what = event ? [create("bdi", { className: "event", textContent: event })] : [];
+  item.append(create("p", { className: "about" }, who, how, ...what, when), create("p", { className: "text", dir: "auto", textContent: text }));
   return item;
 }
 
@@ -402,8 +401,7 @@ function endHistory() {
 
 /** The server will never let this page in, so there is nothing to wait for. */
 function showRefusal(status, reason) {
-  const words = { 400: "This room’s name is not allowed", 401: "You are not allowed in this room", 403: "You are not allowed in this room" };
-  const title = words[status] ?? "This room cannot be entered";
+  const title = status === 400 ? "This room’s name is not allowed" : "You cannot enter this room";
   showStatus("Closed", title);
   element("refused").textContent = title;
   element("refused-reason").textContent = reason;
@@ -436,6 +434,7 @@ function showForm() {
   element("say").hidden = refused || asking;
   element("rename").hidden = refused || asking;
   element("cancel").hidden = !name;
+  element("enter").textContent = name ? "Rename" : "Join";
   element("me").textContent = name;
   listPeople();
 }

@@ -152,7 +152,7 @@ async function streamsOfAllKinds(client, cleanup) {
   const streams = [
     // A byte order mark, each kind of line end also cut in two, comments, fields without meaning, data in two lines.
     [Buffer.from("\ufeffretry: 4000\nid: e-1\n\n:\n"), `data:${envelope("e-2", "LF")}\n\n`, `: c\r`, `\ndata: ${envelope("e-3", "CRLF")}\r`, `\n\r`, `\n`,
-      `event: any\ndata: {"channel":"x","id":"e-4",\ndata: "data":"two lines"}\nfoo: bar\ndatum\n\n`,
+      `event: any\ndata: {"channel":"x","id":"e-4",\r`, `\ndata: "data":"two lines"}\nfoo: bar\ndatum\n\n`,
       `data: ${envelope("e-5", "CR")}\rdata\r\rid: e-6\n\n`, `data: ${envelope("e-7", "cut off")}`],
   ];
   const listener = http.createServer(async (request, response) => {

@@ -34,6 +34,7 @@ await run(async (binary, cleanup) => {
   await programs(server, open);
   await outage(line, open);
   await deadSocket(line, open);
+  await notAllowed(open);
   await refused(browser, server);
   server = await gap(server, binary, open);
   checkEqual(await server.stop(), 0, "the server exits with 0");
@@ -132,6 +133,7 @@ async function renaming(open) {
   await ann.page.locator("#rename").click();
   checkEqual(await names(ann), ["Ann", "Bo"], "who renames is still on the list");
   await field.fill("Nobody");
+  await shoot(ann.page, "renaming");
   await field.press("Escape");
   checkEqual([await ann.page.locator("#me").textContent(), await field.isVisible()], ["Ann", false], "Escape leaves the name as it was");
   await ann.page.locator("#rename").click();
@@ -234,6 +236,26 @@ async function deadSocket(line, open) {
   await sleep(500);
   checkEqual([await texts(ann), await texts(bo)], [["is anybody there?"], ["is anybody there?"]], "and is there once");
   await leave(ann, bo);
+}
+
+/** What the server would not take stays on the page until it does. */
+async function notAllowed(open) {
+  const ann = await open("notallowed", "Ann", "sse");
+  const { page } = ann;
+  const problem = { status: 403, contentType: "application/problem+json", body: JSON.stringify({ status: 403, detail: "you may only listen" }) };
+  await page.route("**/channel/notallowed", (route) => route.fulfill(problem));
+  await say(ann, "first");
+  await say(ann, "second");
+  const unsent = page.locator("#pending .unsent");
+  await until(async () => await unsent.count() === 2);
+  check(/Not sent: 403 you may only listen/.test(await unsent.first().textContent()), "a message that was refused says why");
+  await shoot(page, "unsent");
+  await page.unroute("**/channel/notallowed");
+  await unsent.first().getByRole("button", { name: "Send again" }).click();
+  await until(async () => await rows(ann) === 2);
+  checkEqual(await texts(ann), ["first", "second"], "and one click sends all of them again, in order");
+  ann.faults.splice(0, Infinity, ...ann.faults.filter((fault) => !fault.includes("403")));
+  await leave(ann);
 }
 
 async function refused(browser, server) {
