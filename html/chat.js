@@ -264,7 +264,7 @@ function parse(data) {
 function addMessage(message, id) {
   const key = `${message.from} ${message.time}`;
   if (message.from && shown.has(key)) return;
-  shown.add(key);
+  if (message.from) shown.add(key);
   if (shown.size > 4 * rowsMax) shown.delete(shown.values().next().value);
 
   if (message.from === me) {
@@ -356,7 +356,9 @@ function countSoon() {
 
 async function count() {
   try {
-    const response = await fetch(`/channels?prefix=${encodeURIComponent(room)}&limit=1`, { cache: "no-store" });
+    // Without a limit, questions into a silent network would take up all connections that a browser allows.
+    const init = { cache: "no-store", signal: AbortSignal.timeout(countMs) };
+    const response = await fetch(`/channels?prefix=${encodeURIComponent(room)}&limit=1`, init);
     const { channels } = await response.json();
     const subscribers = channels.find((entry) => entry.channel === room)?.subscribers ?? {};
     counts = { websocket: 0, event_stream: 0, long_poll: 0, ...subscribers };

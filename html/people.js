@@ -1,11 +1,10 @@
 /**
- * Who is here. Until the server itself knows, this is what people say on a channel of their own, so that it does not
- * push the conversation out of the history:
+ * Who is here. Until the server itself knows, it is what windows say on a channel for this alone:
  *
  *     {"from": "a2f…", "time": 1732000000001, "name": "Ann", "transport": "sse", "presence": "here"}
  *
- * Each says "here" when something about them is new, again now and then, and soon after a newcomer, who may have found
- * no history. A page that is left says "gone"; one that crashed does not, and is forgotten when it has been silent.
+ * They say "here" when something is new, again now and then, and soon after a newcomer, who may have found no history.
+ * They say "gone" when they are left; one that crashed does not, and is forgotten when it has been silent.
  */
 
 /** "here" is said again this often, more or less; whoever has missed three of them is gone. */

@@ -263,12 +263,11 @@ export class Subscription {
       /** A WebSocket lends its way to send, and takes it back with null. */
       lend: heard((send) => { this.#send = send; }),
       moved: heard((channel, position) => this.#positions.set(channel, position)),
-      /** The positions on all channels, joined by commas. */
+      /** The same for all channels, joined by commas. */
       reached: heard((positions) => {
         const names = [...this.#positions.keys()];
         positions.split(",").forEach((position, index) => this.#positions.set(names[index], position));
       }),
-      /** A message, or a gap. There may be more one day, which is not for us. */
       deliver: heard((envelope) => {
         if (envelope.gap) this.#lose(envelope);
         else if (envelope.id !== undefined) this.#deliver(envelope);

@@ -35,6 +35,7 @@ await run(async (binary, cleanup) => {
   await outage(line, open);
   await deadSocket(line, open);
   await notAllowed(open);
+  await onAPhone(open);
   await refused(browser, server);
   server = await gap(server, binary, open);
   checkEqual(await server.stop(), 0, "the server exits with 0");
@@ -228,6 +229,8 @@ async function outage(line, open) {
 async function deadSocket(line, open) {
   const ann = await open("dead", "Ann", "websocket", { origin: line.origin });
   const bo = await open("dead", "Bo");
+  let givenUp = 0;
+  ann.page.on("requestfailed", (request) => { if (request.url().includes("/channels?")) givenUp += 1; });
   line.silence();
   await say(ann, "is anybody there?");
   check(await until(() => ann.page.locator("body:not([data-state=connected])").count(), 20_000), "a silent network is shown on the page");
@@ -235,6 +238,7 @@ async function deadSocket(line, open) {
   check(await until(async () => await rows(ann) === 1, 30_000), "what went into a dead socket is sent again");
   await sleep(500);
   checkEqual([await texts(ann), await texts(bo)], [["is anybody there?"], ["is anybody there?"]], "and is there once");
+  check(await until(() => givenUp, 25_000), "a question after the counts does not wait for ever");
   await leave(ann, bo);
 }
 
@@ -256,6 +260,31 @@ async function notAllowed(open) {
   checkEqual(await texts(ann), ["first", "second"], "and one click sends all of them again, in order");
   ann.faults.splice(0, Infinity, ...ann.faults.filter((fault) => !fault.includes("403")));
   await leave(ann);
+}
+
+async function onAPhone(open) {
+  const crowd = [];
+  for (const name of ["Ann", "Bartholomew", "Constantinople", "Dee"]) crowd.push(await open("phone", name, "long-poll"));
+  const [ann] = crowd;
+  const { page } = ann;
+  await sees(ann, ["Ann", "Bartholomew", "Constantinople", "Dee"], "four are here");
+  await page.emulateMedia({ colorScheme: "dark" });
+  for (const width of [360, 320]) {
+    await page.setViewportSize({ width, height: 640 });
+    const cut = await page.locator("#people bdi, #status-detail, #transports .label").evaluateAll((nodes) => nodes
+      .filter((node) => node.scrollWidth > node.clientWidth + 1 && getComputedStyle(node).overflow === "hidden" || node.getBoundingClientRect().right > innerWidth)
+      .map((node) => node.textContent));
+    checkEqual(cut, [], `nothing is cut off at ${width} pixels`);
+    checkEqual(await page.locator("#people-count").innerText(), "4", `how many are here is told at ${width} pixels`);
+    const [count, hint] = [page.locator("[data-count=long_poll]"), page.getByText("A question, held until there is news.")];
+    check(await until(async () => /^[1-4]/.test(await count.innerText())), `and how many are connected at ${width} pixels`, await count.innerText());
+    checkEqual(await hint.isVisible(), true, `and what the chosen transport is at ${width} pixels`);
+  }
+  const brightness = (selector) => page.locator(selector).evaluate((node) => getComputedStyle(node).backgroundColor.match(/\d+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0));
+  const [chosen, others] = [await brightness("#transports label:has(:checked)"), await brightness("#transports")];
+  check(chosen > others + 60, "in the dark, the chosen transport stands out", `${chosen} on ${others}`);
+  await shoot(page, "phone");
+  await leave(...crowd);
 }
 
 async function refused(browser, server) {
