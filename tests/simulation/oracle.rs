@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use redpoll::{ConnectionId, History, Position, Published};
+use redpoll::{Config, ConnectionId, History, Position, Published, Reason};
 
 use crate::random::Random;
 
@@ -28,11 +28,17 @@ pub(crate) struct Oracle {
     pub(crate) now: u64,
     pub(crate) channels: Vec<ChannelLog>,
     made: HashSet<Vec<u8>>,
+    /// Payloads that were sent only after a Close.
+    forbidden: HashSet<Vec<u8>>,
     pub(crate) departures: Vec<Departure>,
+    pub(crate) endings: Vec<Ending>,
     /// Consumers that exist.
     pub(crate) consumers: usize,
     /// What one answer to a poll may have of a channel.
     pub(crate) poll_messages_max: usize,
+    pub(crate) ping_interval_ms: u64,
+    /// From which size the server compresses, if it does.
+    pub(crate) deflate_from_bytes: Option<usize>,
     /// Clients began to be told that the server ends.
     pub(crate) draining: bool,
     pub(crate) published: u64,
@@ -66,8 +72,15 @@ pub(crate) struct Departure {
     pub(crate) cursor: Position,
 }
 
+/// What an application was told of the end of a connection, and the newest on each channel at that time.
+pub(crate) struct Ending {
+    pub(crate) connection: ConnectionId,
+    pub(crate) reason: Reason,
+    pub(crate) newest: Vec<u64>,
+}
+
 impl Oracle {
-    pub(crate) fn new(epoch: u32, channels: Vec<(String, History)>) -> Oracle {
+    pub(crate) fn new(epoch: u32, channels: Vec<(String, History)>, config: &Config) -> Oracle {
         let channel =
             |(name, history)| ChannelLog { name, history, entries: BTreeMap::new(), by_payload: HashMap::new() };
         Oracle {
@@ -75,9 +88,13 @@ impl Oracle {
             now: 0,
             channels: channels.into_iter().map(channel).collect(),
             made: HashSet::new(),
+            forbidden: HashSet::new(),
             departures: Vec::new(),
+            endings: Vec::new(),
             consumers: 0,
-            poll_messages_max: 1_000,
+            poll_messages_max: usize::from(config.poll_messages_max),
+            ping_interval_ms: config.ping_interval_ms,
+            deflate_from_bytes: (config.deflate && cfg!(feature = "deflate")).then_some(config.deflate_from_bytes),
             draining: false,
             published: 0,
             received: 0,
@@ -118,10 +135,18 @@ impl Oracle {
         Payload { data, binary }
     }
 
+    /// It must not be published.
+    pub(crate) fn forbid(&mut self, payload: &Payload) {
+        if !payload.data.is_empty() {
+            self.forbidden.insert(payload.data.clone());
+        }
+    }
+
     /// The server has published, or answered a retry as it had before.
     pub(crate) fn record(&mut self, payload: &Payload, event: Option<&str>, published: &Published, keyed: bool) {
         let now = self.now;
         assert!(payload.data.is_empty() || self.made.contains(&payload.data), "published what nobody has sent");
+        assert!(!self.forbidden.contains(&payload.data), "published what was sent after a Close");
         assert_eq!(published.position.epoch, self.epoch, "the epoch changed");
         let offset = published.position.offset;
         let channel = self.index(&published.channel);
@@ -241,4 +266,4 @@ impl Oracle {
     }
 }
 
-const PIECES: [&str; 12] = ["a", "b", "hello", " ", "\n", "\r\n", "\r", "\"", "\\", "é", "漢", "data: x"];
+const PIECES: [&str; 13] = ["a", "b", "hello", " ", "\n", "\r\n", "\r", "\"", "\\", "é", "漢", "👋", "data: x"];

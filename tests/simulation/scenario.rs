@@ -63,8 +63,9 @@ pub(crate) fn a_story_that_drains(seed: u64) -> Outcome {
 /// Few clients, for long, with the default limits.
 pub(crate) fn a_day(seed: u64) -> Outcome {
     let mut random = Random::new(seed);
-    let oracle = Oracle::new(0xda7, vec![("day".into(), History::default())]);
-    let mut world = World::new(seed, start(&mut random), Config::default(), oracle);
+    let config = Config::default();
+    let oracle = Oracle::new(0xda7, vec![("day".into(), History::default())], &config);
+    let mut world = World::new(seed, start(&mut random), config, oracle);
     let only =
         [Transport::LongPoll, Transport::LongPoll, Transport::RawPoll, Transport::RawStream, Transport::RawSocket];
     for (id, only) in only.into_iter().enumerate() {
@@ -110,12 +111,13 @@ fn prepare(seed: u64) -> World {
         keep_alive_ms: random.pick(&[3_000, 60_000]),
         poll_messages_max: random.pick(&[4, 1_000, 1_000]),
         unoffered_entries_max: random.pick(&[3, 256]),
+        deflate: !random.one_in(8),
+        deflate_from_bytes: random.pick(&[0, 100, 256]),
         ..Config::default()
     };
     log::debug!("{config:?}");
     let operator_ms = random.pick(&[50, 200, 2_000]);
-    let mut oracle = Oracle::new(seed as u32, channels);
-    oracle.poll_messages_max = usize::from(config.poll_messages_max);
+    let oracle = Oracle::new(seed as u32, channels, &config);
     let mut world = World::new(seed, start(&mut random), config, oracle);
     world.operator_ms = operator_ms;
     world.network.borrow_mut().wake_in(0, Wake::Operator);

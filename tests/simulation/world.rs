@@ -11,7 +11,7 @@ use redpoll::{
 
 use crate::clients::{Client, Phase, Scene};
 use crate::network::{Arrival, LinkId, Network, SimStream, Wake};
-use crate::oracle::{Departure, Oracle, Payload};
+use crate::oracle::{Departure, Ending, Oracle, Payload};
 
 type Shared<T> = Rc<RefCell<T>>;
 
@@ -80,6 +80,11 @@ impl World {
     /// The server begins to end.
     pub(crate) fn drain(&mut self) {
         self.oracle.borrow_mut().draining = true;
+        for id in 0..self.clients.len() {
+            if self.network.borrow_mut().random.one_in(4) {
+                self.with_client(id, |client, scene| client.close_at_once(scene));
+            }
+        }
         self.engine.drain(now_at(self.now()));
         self.turn();
     }
@@ -248,8 +253,19 @@ impl World {
         assert!(self.idle_turns < 1_000, "the engine spins: {:?}", self.engine);
     }
 
-    /// What `disconnect` was told must not be less than what came to the client.
+    /// What `disconnect` was told must be why the client went, and not less than what came to it.
     fn check_departures(&mut self) {
+        let (endings, draining) = {
+            let mut oracle = self.oracle.borrow_mut();
+            (std::mem::take(&mut oracle.endings), oracle.draining)
+        };
+        for ending in endings {
+            let link = self.links[&ending.connection];
+            let owner = self.network.borrow().links[link].owner;
+            if let Client::Subscriber(subscriber) = &mut self.clients[owner] {
+                subscriber.check_ending(link, &ending, draining);
+            }
+        }
         for Departure { connection, channel, cursor } in std::mem::take(&mut self.oracle.borrow_mut().departures) {
             let link = self.links[&connection];
             let owner = self.network.borrow().links[link].owner;
@@ -320,6 +336,8 @@ impl Consumer for Member {
             Reason::Stalled => "disconnect: stalled",
             Reason::Draining => "disconnect: draining",
         });
+        let newest = (0..oracle.channels.len()).map(|channel| oracle.newest(channel)).collect();
+        oracle.endings.push(Ending { connection: cx.id(), reason, newest });
         for name in cx.channels() {
             if let Some(cursor) = cx.cursor(&name) {
                 let channel = oracle.index(&name);

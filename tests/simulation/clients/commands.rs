@@ -5,7 +5,6 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::Scene;
-use super::frames::{self, TEXT};
 use super::requests::since;
 use super::subscriber::{Line, Subscriber};
 use crate::oracle::Payload;
@@ -31,9 +30,12 @@ impl Subscriber {
         let mut bytes = Vec::new();
         for _ in 0..count {
             let json = self.next_command(line, count > 3, scene);
-            frames::push_message(&mut bytes, TEXT, json.to_string().as_bytes(), &mut scene.network.random);
+            let message = Payload { data: json.to_string().into_bytes(), binary: false };
+            if let Some(socket) = line.socket() {
+                socket.push_message(&mut bytes, &message, &mut scene.network.random);
+            }
         }
-        scene.network.send(line.link, &bytes);
+        line.send_frames(&bytes, scene);
     }
 
     fn next_command(&mut self, line: &mut Line, small: bool, scene: &mut Scene) -> Value {

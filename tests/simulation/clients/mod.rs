@@ -1,7 +1,9 @@
 //! Clients: each knows the wire forms by itself, and the oracle what it ought to get.
 
 mod buffer;
+mod closing;
 mod commands;
+mod deflate;
 mod event_stream;
 pub(crate) mod events;
 pub(crate) mod frames;
@@ -10,6 +12,7 @@ mod poll;
 mod publisher;
 mod requests;
 mod rogue;
+mod socket;
 mod subscriber;
 mod websocket;
 
@@ -72,6 +75,13 @@ impl Client {
             Client::Subscriber(subscriber) => subscriber.link(),
             Client::Publisher(publisher) => publisher.link(),
             Client::Rogue(rogue) => rogue.link(),
+        }
+    }
+
+    /// Closes, if it can, at the moment in which the server does.
+    pub(crate) fn close_at_once(&mut self, scene: &mut Scene) {
+        if let Client::Subscriber(subscriber) = self {
+            subscriber.close_at_once(scene);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a subscriber asks for: the transport, the channels, and where to begin.
 
+use super::deflate;
 use super::frames::KEY;
 use super::subscriber::{Session, Subscriber, Transport};
 use super::{Phase, Scene};
@@ -33,6 +34,9 @@ impl Subscriber {
         let mut target = format!("/channel/{}?", names.join(","));
         let mut fields = String::new();
         push_transport(transport, count > 1, &mut target, &mut fields, &mut scene.network.random);
+        if transport.is_websocket() {
+            line.offer = deflate::offer(&mut fields, &mut scene.network.random);
+        }
         if matches!(transport, Transport::RawPoll | Transport::LongPoll) {
             let waits = if self.nature.pace_ms > 10_000 { [25, 60, 120] } else { [0, 2, 25] };
             target.push_str(&format!("wait={}&", scene.network.random.pick(&waits)));

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use super::commands::Command;
+use super::deflate::Offer;
 use super::events::Events;
-use super::frames::{self, Frames};
 use super::http::{Response, Responses};
+use super::socket::Socket;
 use super::{Phase, Scene, any, fast};
 use crate::network::{Arrival, LinkId};
 use crate::oracle::{Excuse, Oracle};
@@ -23,6 +24,12 @@ pub(crate) enum Transport {
     RawPoll,
     LongPoll,
     ShortPoll,
+}
+
+impl Transport {
+    pub(super) fn is_websocket(self) -> bool {
+        matches!(self, Transport::RawSocket | Transport::JsonSocket | Transport::Commands)
+    }
 }
 
 /// How a client behaves.
@@ -75,6 +82,10 @@ pub(super) struct Line {
     pub(super) joined: Vec<bool>,
     /// Commands that have not been answered.
     pub(super) commands: VecDeque<Command>,
+    /// The newest on each channel when the server's application was told of the end.
+    pub(super) ended_at: Option<Vec<u64>>,
+    /// The extension that was asked for.
+    pub(super) offer: Option<Offer>,
     /// Messages that were sent, to be published before a closing handshake ends.
     pub(super) sent: Vec<Vec<u8>>,
 }
@@ -84,7 +95,7 @@ pub(super) enum Session {
     Asking,
     /// A poll was answered.
     Answered,
-    WebSocket(Frames),
+    WebSocket(Box<Socket>),
     EventStream(Events),
 }
 
@@ -115,7 +126,7 @@ impl Subscriber {
     }
 
     fn act_now(&mut self, scene: &mut Scene) {
-        let Some(line) = &self.line else {
+        let Some(line) = &mut self.line else {
             if scene.phase != Phase::Leaving && !scene.oracle.draining {
                 self.connect(scene);
             }
@@ -123,7 +134,11 @@ impl Subscriber {
         };
         let idle = matches!(line.session, Session::Answered);
         let asking = matches!(line.session, Session::Asking);
-        let stays = if scene.phase == Phase::Leaving { 1 } else { self.nature.stays };
+        let stays = match scene.phase {
+            Phase::Leaving => 1,
+            _ if line.is_quiet() => u64::MAX,
+            _ => self.nature.stays,
+        };
         match line.going_until {
             Some(until) if until <= scene.network.now => self.give_up(scene),
             Some(_) => {}
@@ -131,7 +146,7 @@ impl Subscriber {
             None if scene.phase != Phase::Quiet && scene.network.random.one_in(stays) => self.go(scene),
             None if idle && !scene.oracle.draining => self.ask(scene),
             None if scene.phase == Phase::Busy && !asking => self.live(scene),
-            None => {}
+            None => line.flush(scene),
         }
     }
 
@@ -142,6 +157,9 @@ impl Subscriber {
             if let Some(line) = &self.line {
                 scene.network.pause(line.link, pause);
             }
+        }
+        if let Some(line) = self.line.as_mut().filter(|line| !line.is_quiet()) {
+            line.flush(scene);
         }
         self.talk(scene);
     }
@@ -172,38 +190,11 @@ impl Subscriber {
             server_closes: false,
             joined: vec![false; self.trackers.len()],
             commands: VecDeque::new(),
+            ended_at: None,
+            offer: None,
             sent: Vec::new(),
         });
         self.ask(scene);
-    }
-
-    /// Goes, in one of many ways.
-    fn go(&mut self, scene: &mut Scene) {
-        let Some(line) = &mut self.line else { return };
-        log::debug!("{}: client {} goes", scene.network.now, self.id);
-        match scene.network.random.below(8) {
-            0 => scene.network.reset(line.link),
-            1 => scene.network.vanish(line.link),
-            2 => {
-                scene.network.half_close(line.link);
-                line.half_closed = true;
-                line.going_until = Some(scene.network.now + PATIENCE_MS);
-                return;
-            }
-            3..8 if matches!(line.session, Session::WebSocket(_)) => {
-                let mut bytes = Vec::new();
-                frames::push_frame(&mut bytes, true, frames::CLOSE, &GOODBYE, &mut scene.network.random);
-                scene.network.send(line.link, &bytes);
-                line.going_until = Some(scene.network.now + PATIENCE_MS);
-                if scene.network.random.one_in(4) {
-                    scene.network.half_close(line.link);
-                    line.half_closed = true;
-                }
-                return;
-            }
-            _ => scene.network.close(line.link),
-        }
-        self.leave(scene);
     }
 
     /// The end did not come in time.
@@ -231,8 +222,13 @@ impl Subscriber {
             Arrival::Bytes(bytes) => self.receive_bytes(&bytes, scene),
             Arrival::End => self.receive_end(scene),
             Arrival::Reset => {
-                let expected = self.line.as_ref().is_none_or(|line| is_ending(line, scene));
-                assert!(expected || !self.nature.diligent, "reset by the server");
+                let Some(mut line) = self.line.take() else { return };
+                let by_the_book = match &line.session {
+                    Session::WebSocket(socket) => !socket.unruly && !socket.is_silent(),
+                    _ => !is_ending(&line, scene),
+                };
+                assert!(!by_the_book || !self.nature.diligent, "reset by the server");
+                self.end(&mut line, scene);
                 self.leave(scene);
             }
         }
@@ -242,7 +238,7 @@ impl Subscriber {
         let Some(mut line) = self.line.take() else { return };
         match &mut line.session {
             Session::Asking | Session::Answered => line.responses.push(bytes),
-            Session::WebSocket(frames) => frames.push(bytes),
+            Session::WebSocket(socket) => socket.receive(bytes, scene.network.now),
             Session::EventStream(events) => events.push(bytes),
         }
         let goes_on = self.receive_all(&mut line, scene);
@@ -283,12 +279,7 @@ impl Subscriber {
                 return false;
             }
             408 if !self.nature.diligent || matches!(line.session, Session::Answered) => return false,
-            101 => {
-                assert_eq!(response.field("sec-websocket-accept"), Some(frames::ACCEPT));
-                let mut frames = Frames::default();
-                frames.push(&line.responses.take_rest());
-                self.open_websocket(line, frames, scene);
-            }
+            101 => self.open_websocket(line, &response, scene),
             200 if !polls => {
                 assert_eq!(response.field("content-type"), Some("text/event-stream"));
                 let mut events = Events::default();
@@ -305,7 +296,7 @@ impl Subscriber {
 
     /// The server has ended the connection. It does so to one who reads only when it has said so.
     fn receive_end(&mut self, scene: &mut Scene) {
-        let Some(line) = self.line.take() else { return };
+        let Some(mut line) = self.line.take() else { return };
         assert!(is_ending(&line, scene) || !self.nature.diligent, "{:?} was ended by the server", line.transport);
         if scene.oracle.draining && self.nature.diligent && !line.server_closes && line.going_until.is_none() {
             let is_open = matches!(line.session, Session::WebSocket(_));
@@ -313,8 +304,21 @@ impl Subscriber {
             assert!(line.responses.is_empty(), "an answer was cut off");
             scene.oracle.note("ended by drain");
         }
+        self.end(&mut line, scene);
         scene.network.close(line.link);
         self.leave(scene);
+    }
+
+    /// A WebSocket has ended as it should.
+    fn end(&self, line: &mut Line, scene: &mut Scene) {
+        let Session::WebSocket(socket) = &line.session else { return };
+        socket.check_end(line.going_until.is_some(), scene);
+        // What was sent before the end is served, with or without a Close.
+        let whole = line.half_closed && !line.server_closes && socket.is_flushed();
+        if whole && self.nature.diligent {
+            scene.oracle.note("ended without Close");
+            self.check_served(line, scene);
+        }
     }
 
     pub(super) fn excuse(&self, line: &Line) -> Excuse {
@@ -352,7 +356,8 @@ impl Subscriber {
 /// Whether the server may end the connection of somebody who reads.
 fn is_ending(line: &Line, scene: &Scene) -> bool {
     let refused = scene.network.links[line.link].refused;
-    refused || line.going_until.is_some() || line.server_closes || scene.oracle.draining
+    let silent = matches!(&line.session, Session::WebSocket(socket) if socket.is_silent());
+    silent || refused || line.going_until.is_some() || line.server_closes || scene.oracle.draining
 }
 
 const SINGLE: [Transport; 8] = [
@@ -370,7 +375,3 @@ const SEVERAL: [Transport; 5] =
 
 /// How long one who was refused waits at most.
 const RETRY_MS: u64 = 2_000;
-/// How long one who goes waits for the server.
-const PATIENCE_MS: u64 = 5_000;
-/// 1000, normal closure.
-const GOODBYE: [u8; 2] = [0x03, 0xe8];

@@ -5,7 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::Scene;
-use super::frames::{self, BINARY, CLOSE, Frames, PING, PONG, TEXT};
+use super::frames::{ACCEPT, BINARY, CLOSE, PING, PONG, TEXT};
+use super::http::Response;
+use super::socket::Socket;
 use super::subscriber::{Line, Session, Subscriber, Transport};
 use crate::oracle::Oracle;
 
@@ -36,8 +38,19 @@ pub(super) fn payload_of(json: &Value, channel: usize, offset: u64, oracle: &Ora
 }
 
 impl Subscriber {
-    pub(super) fn open_websocket(&mut self, line: &mut Line, frames: Frames, scene: &mut Scene) {
-        line.session = Session::WebSocket(frames);
+    pub(super) fn open_websocket(&mut self, line: &mut Line, response: &Response, scene: &mut Scene) {
+        assert_eq!(response.field("sec-websocket-accept"), Some(ACCEPT));
+        let answer = response.field("sec-websocket-extensions");
+        let agreed = match &line.offer {
+            Some(offer) => offer.agree(answer, scene.oracle, &mut scene.network.random),
+            None => {
+                assert_eq!(answer, None, "an extension that was not offered");
+                None
+            }
+        };
+        let mut socket = Socket::new(agreed, self.nature.diligent, scene);
+        socket.frames.push(&line.responses.take_rest());
+        line.session = Session::WebSocket(socket.into());
         line.away_until = scene.network.now;
         if line.transport != Transport::Commands {
             let placeless = self.trackers.iter_mut().filter(|tracker| !tracker.is_placed());
@@ -47,8 +60,7 @@ impl Subscriber {
 
     pub(super) fn receive_frames(&mut self, line: &mut Line, scene: &mut Scene) -> bool {
         loop {
-            let Session::WebSocket(frames) = &mut line.session else { return true };
-            let Some((opcode, payload)) = frames.next() else { return true };
+            let Some((opcode, payload)) = line.socket().and_then(|socket| socket.frames.next()) else { return true };
             assert!(!line.server_closes, "opcode {opcode} after Close");
             match opcode {
                 TEXT | BINARY if line.transport == Transport::RawSocket => {
@@ -58,8 +70,8 @@ impl Subscriber {
                     let json: Value = serde_json::from_slice(&payload).expect("JSON");
                     self.receive_json_message(line, &json, scene);
                 }
-                PING => send_frame(line, PONG, &payload, scene),
-                PONG => assert_eq!(payload, b"between"),
+                PING => line.receive_ping(&payload, scene),
+                PONG => line.receive_pong(&payload),
                 CLOSE => self.receive_close(line, &payload, scene),
                 _ => panic!("a binary message to a client of JSON"),
             }
@@ -78,36 +90,6 @@ impl Subscriber {
         }
     }
 
-    fn receive_close(&mut self, line: &mut Line, payload: &[u8], scene: &mut Scene) {
-        let code = payload.get(..2).map_or(1005, |code| u16::from_be_bytes([code[0], code[1]]));
-        line.server_closes = true;
-        let goes = line.going_until.is_some();
-        match code {
-            1000 if goes => return self.check_all_published(line, scene),
-            1001 => assert!(scene.oracle.draining, "1001 before the end"),
-            1013 => scene.oracle.note("1013"),
-            4008 => {
-                assert_eq!(line.transport, Transport::RawSocket, "4008 to one who can be told a gap");
-                let excuse = self.excuse(line);
-                self.trackers[0].closed_for_gap(excuse, scene.oracle);
-            }
-            _ => panic!("closed with {code}: {}", String::from_utf8_lossy(payload.get(2..).unwrap_or_default())),
-        }
-        send_frame(line, CLOSE, payload, scene);
-        line.going_until.get_or_insert(scene.network.now + 5_000);
-    }
-
-    /// The server answers a Close when it has served everything before it.
-    fn check_all_published(&self, line: &Line, scene: &mut Scene) {
-        scene.oracle.note("closing handshake");
-        for data in &line.sent {
-            for tracker in &self.trackers {
-                let published = scene.oracle.offset_of_payload(tracker.channel, data).is_some();
-                assert!(published, "{} bytes were sent before Close and not published", data.len());
-            }
-        }
-    }
-
     /// Sends what comes to mind.
     pub(super) fn talk(&mut self, scene: &mut Scene) {
         if !self.nature.talks {
@@ -116,6 +98,7 @@ impl Subscriber {
         let Some(mut line) = self.line.take() else { return };
         if let Session::WebSocket(_) = line.session
             && !line.server_closes
+            && !line.is_quiet()
         {
             match line.transport {
                 Transport::Commands => self.command(&mut line, scene),
@@ -137,19 +120,10 @@ fn send_messages(line: &mut Line, scene: &mut Scene) {
     let mut bytes = Vec::new();
     for _ in 0..count {
         let payload = scene.oracle.payload(&mut scene.network.random, bytes_max);
-        let opcode = if payload.binary { BINARY } else { TEXT };
-        frames::push_message(&mut bytes, opcode, &payload.data, &mut scene.network.random);
-        if !payload.data.is_empty() {
-            line.sent.push(payload.data);
+        if let Some(socket) = line.socket() {
+            socket.push_message(&mut bytes, &payload, &mut scene.network.random);
         }
+        line.note_sent(payload);
     }
-    scene.network.send(line.link, &bytes);
-}
-
-pub(super) fn send_frame(line: &Line, opcode: u8, payload: &[u8], scene: &mut Scene) {
-    if !line.half_closed {
-        let mut bytes = Vec::new();
-        frames::push_frame(&mut bytes, true, opcode, payload, &mut scene.network.random);
-        scene.network.send(line.link, &bytes);
-    }
+    line.send_frames(&bytes, scene);
 }
