@@ -70,7 +70,7 @@ pub(crate) fn a_day(seed: u64) -> Outcome {
         [Transport::LongPoll, Transport::LongPoll, Transport::RawPoll, Transport::RawStream, Transport::RawSocket];
     for (id, only) in only.into_iter().enumerate() {
         let nature = Nature { diligent: true, talks: false, pace_ms: 60_000, stays: 10_000, only: Some(only) };
-        world.clients.push(Client::Subscriber(Subscriber::new(id, nature, &[0])));
+        world.clients.push(Client::Subscriber(Subscriber::new(id, nature, &[0]).into()));
     }
     world.clients.push(Client::Publisher(Publisher::new(only.len(), &[0], 600_000)));
     world.enter(Phase::Busy);
@@ -146,7 +146,7 @@ fn client(id: usize, channels: usize, random: &mut Random) -> Client {
         stays: random.pick(&[5, 30, 300]),
         only: None,
     };
-    Client::Subscriber(Subscriber::new(id, nature, &own))
+    Client::Subscriber(Subscriber::new(id, nature, &own).into())
 }
 
 /// Nothing more is published: everybody who is connected gets all there is.

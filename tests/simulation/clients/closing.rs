@@ -32,6 +32,11 @@ impl Subscriber {
             scene.oracle.note("gone, or closed, in the middle of a frame");
         }
         let is_websocket = matches!(line.session, Session::WebSocket(_));
+        if is_websocket && self.nature.talks && !line.takes_commands() && scene.network.random.one_in(6) {
+            // What it is about to do comes behind more than is served in one go.
+            let count = scene.network.random.range(2, 600);
+            line.send_messages(count, scene);
+        }
         match scene.network.random.below(8) {
             0 => scene.network.reset(line.link),
             1 => scene.network.vanish(line.link),

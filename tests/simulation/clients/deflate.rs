@@ -1,7 +1,8 @@
-//! permessage-deflate (RFC 7692), as a client offers and uses it. Not the server's own code, but zlib underneath too.
+//! permessage-deflate (RFC 7692), as a client offers and uses it.
 
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use flate2::{Compress, Compression, FlushCompress};
 
+use super::inflate::inflate;
 use crate::oracle::Oracle;
 use crate::random::Random;
 
@@ -50,7 +51,7 @@ impl Offer {
         oracle.note(if bits == 9 { "permessage-deflate, 9 bits" } else { "permessage-deflate, 15 bits" });
         let level = Compression::new(random.pick(&[0, 1, 6, 9]));
         Some(Agreed {
-            inflater: Inflater { decompress: Decompress::new_with_window_bits(false, bits), from_bytes },
+            inflater: Inflater { bits, from_bytes },
             deflater: Deflater {
                 compress: Compress::new_with_window_bits(level, false, random.range(9, 15) as u8),
                 final_block: random.one_in(4),
@@ -64,42 +65,26 @@ pub(super) struct Agreed {
     pub(super) deflater: Deflater,
 }
 
-/// What the server compresses. Its window is the one that was agreed on: what refers further back is an error.
+/// For what the server compresses.
 pub(crate) struct Inflater {
-    decompress: Decompress,
+    /// The window that was agreed on.
+    bits: u8,
     from_bytes: usize,
 }
 
 impl Inflater {
     /// The message that a frame's payload stands for.
-    pub(super) fn receive(&mut self, payload: Vec<u8>, deflated: bool, text: bool) -> Vec<u8> {
+    pub(super) fn receive(&self, payload: Vec<u8>, deflated: bool, text: bool) -> Vec<u8> {
         if !deflated {
             // All of the simulation's texts can be compressed.
             let small = payload.len() < self.from_bytes.max(1_000);
             assert!(small || !text, "{} bytes of text are not compressed", payload.len());
             return payload;
         }
-        let message = self.inflate(&payload);
+        let message = inflate(&payload, self.bits);
         assert!(message.len() > payload.len(), "{} bytes were better sent plain", message.len());
         assert!(message.len() >= self.from_bytes, "{} bytes were compressed", message.len());
         message
-    }
-
-    fn inflate(&mut self, payload: &[u8]) -> Vec<u8> {
-        self.decompress.reset(false);
-        let mut message = Vec::with_capacity(payload.len() * 4 + 1_000);
-        let whole = [payload, &TAIL].concat();
-        let mut rest = &whole[..];
-        loop {
-            let before = self.decompress.total_in();
-            let status = self.decompress.decompress_vec(rest, &mut message, FlushDecompress::Sync);
-            assert!(matches!(status, Ok(Status::Ok | Status::BufError)), "{status:?} of {payload:x?}");
-            rest = &rest[(self.decompress.total_in() - before) as usize..];
-            if rest.is_empty() && message.len() < message.capacity() {
-                return message;
-            }
-            message.reserve(message.len() + 1_000);
-        }
     }
 }
 

@@ -59,7 +59,7 @@ impl Frames {
         self.buffer.take(2 + extra + length);
         assert!([TEXT, BINARY, CLOSE, PING, PONG].contains(&opcode), "opcode {opcode}");
         assert!(opcode < CLOSE || length <= 125 && !deflated, "a control frame of {length} bytes, or compressed");
-        match &mut self.inflater {
+        match &self.inflater {
             Some(inflater) if opcode < CLOSE => Some((opcode, inflater.receive(payload, deflated, opcode == TEXT))),
             _ => {
                 assert!(!deflated, "RSV1 without an extension");

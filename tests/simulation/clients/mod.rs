@@ -8,6 +8,7 @@ mod event_stream;
 pub(crate) mod events;
 pub(crate) mod frames;
 pub(crate) mod http;
+mod inflate;
 mod poll;
 mod publisher;
 mod requests;
@@ -43,7 +44,7 @@ pub(crate) struct Scene<'a> {
 }
 
 pub(crate) enum Client {
-    Subscriber(Subscriber),
+    Subscriber(Box<Subscriber>),
     Publisher(Publisher),
     Rogue(Rogue),
 }

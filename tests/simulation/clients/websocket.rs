@@ -102,28 +102,32 @@ impl Subscriber {
         {
             match line.transport {
                 Transport::Commands => self.command(&mut line, scene),
-                _ => send_messages(&mut line, scene),
+                _ => {
+                    let count = match scene.network.random.below(1_000) {
+                        0 => 3_000,
+                        1..10 => scene.network.random.range(100, 600),
+                        _ => 1,
+                    };
+                    line.send_messages(count, scene);
+                }
             }
         }
         self.line = Some(line);
     }
 }
 
-/// Sends one message, now and then hundreds at once.
-fn send_messages(line: &mut Line, scene: &mut Scene) {
-    let count = match scene.network.random.below(1_000) {
-        0 => 3_000,
-        1..10 => scene.network.random.range(100, 600),
-        _ => 1,
-    };
-    let bytes_max = if count > 1 { 30 } else { usize::MAX };
-    let mut bytes = Vec::new();
-    for _ in 0..count {
-        let payload = scene.oracle.payload(&mut scene.network.random, bytes_max);
-        if let Some(socket) = line.socket() {
-            socket.push_message(&mut bytes, &payload, &mut scene.network.random);
+impl Line {
+    /// Sends raw messages; many are small.
+    pub(super) fn send_messages(&mut self, count: u64, scene: &mut Scene) {
+        let bytes_max = if count > 1 { 30 } else { usize::MAX };
+        let mut bytes = Vec::new();
+        for _ in 0..count {
+            let payload = scene.oracle.payload(&mut scene.network.random, bytes_max);
+            if let Some(socket) = self.socket() {
+                socket.push_message(&mut bytes, &payload, &mut scene.network.random);
+            }
+            self.note_sent(payload);
         }
-        line.note_sent(payload);
+        self.send_frames(&bytes, scene);
     }
-    line.send_frames(&bytes, scene);
 }
