@@ -37,6 +37,7 @@ struct Request {
     payload: Payload,
     event: Option<&'static str>,
     key: Option<String>,
+    made_at: u64,
 }
 
 impl Publisher {
@@ -79,7 +80,9 @@ impl Publisher {
         let count = if scene.network.random.one_in(4) { scene.network.random.range(2, 12) } else { 1 };
         let mut bytes = Vec::new();
         for _ in 0..count {
-            let request = self.retry.pop_front().unwrap_or_else(|| self.make(count > 1, scene));
+            let known = |request: &Request| request.made_at + KEY_IS_KNOWN_MS > scene.network.now;
+            let retry = self.retry.pop_front().filter(known);
+            let request = retry.unwrap_or_else(|| self.make(count > 1, scene));
             request.encode(&mut bytes, scene);
             if let Some(line) = &mut self.line {
                 line.waiting.push_back(request);
@@ -128,7 +131,7 @@ impl Publisher {
         self.keys += 1;
         let key = (publishes && random.one_in(2)).then(|| format!("{}-{}", self.id, self.keys));
         let event = if publishes { random.pick(&[None, None, Some("news")]) } else { None };
-        Request { method, channels, payload, event, key }
+        Request { method, channels, payload, event, key, made_at: scene.network.now }
     }
 
     /// Breaks the connection or closes it; what has a key is tried again.
@@ -254,3 +257,6 @@ impl Request {
         assert_eq!(response.status, if heard { 201 } else { 202 });
     }
 }
+
+/// How long a key may be used again: a little less than the server remembers it.
+const KEY_IS_KNOWN_MS: u64 = 290_000;
