@@ -1,0 +1,11 @@
+//! What the fuzz targets share: how an input arrives in pieces, and the RFCs in the plainest words there are.
+//!
+//! A model here is to be compared with what Redpoll does. It is written from the RFC and not from Redpoll: it takes a
+//! byte at a time, copies whatever it likes, and knows nothing of limits on memory.
+
+pub mod extensions;
+pub mod frames;
+pub mod handshakes;
+pub mod inflate;
+pub mod input;
+pub mod server;
