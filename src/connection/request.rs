@@ -51,7 +51,10 @@ impl Visit<'_> {
     fn receive_head(&mut self, bytes: &[u8]) -> Result<usize, Refused> {
         let scanned = self.scanned();
         let empty = leading_empty_lines(bytes);
-        if empty > 0 && scanned == 0 {
+        if empty > 0 {
+            if let Some(backlog) = &mut self.connection.backlog {
+                backlog.scanned = 0;
+            }
             return Ok(empty);
         }
         let limit = self.world.config.head_bytes_max;

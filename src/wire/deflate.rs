@@ -77,7 +77,7 @@ impl Inflater {
     /// Appends the message that `payload` unpacks to, of at most `message_bytes_max` bytes.
     ///
     /// Fails with 1009 as soon as there is one byte more, whatever else it would have become, and with 1007 where
-    /// `payload` is not DEFLATE. What has been appended until then is of no use.
+    /// `payload` is not DEFLATE or ends within a block. What has been appended until then is of no use.
     pub fn inflate(&mut self, payload: &[u8], message_bytes_max: usize, out: &mut Vec<u8>) -> Result<(), Violation> {
         // The client may use the whole window, which an offer cannot rule out (§7.1.2.2).
         let make = || Decompress::new_with_window_bits(false, Window::Bits15.bits()).into();
@@ -87,7 +87,20 @@ impl Inflater {
         for part in [payload, &TAIL] {
             inflate_part(decompress, part, end, out)?;
         }
-        Ok(())
+        check_end(decompress, out)
+    }
+}
+
+/// Whether the message ends where a block does: one more can only then be understood.
+fn check_end(decompress: &mut Decompress, out: &mut Vec<u8>) -> Result<(), Violation> {
+    const LAST_BLOCK: [u8; 5] = [1, 0, 0, 0xff, 0xff];
+    let (input, output) = (decompress.total_in(), out.len());
+    make_room(out, usize::MAX);
+    let status = decompress.decompress_vec(&LAST_BLOCK, out, FlushDecompress::Sync);
+    let used = decompress.total_in() - input;
+    match (status, used == LAST_BLOCK.len() as u64, out.len() == output) {
+        (Ok(Status::StreamEnd), true, true) => Ok(()),
+        _ => Err(NOT_DEFLATE),
     }
 }
 
@@ -107,9 +120,7 @@ fn inflate_part(decompress: &mut Decompress, mut part: &[u8], end: usize, out: &
             Ok(_) if out.len() == out.capacity() => {}
             Ok(_) if part.is_empty() => return Ok(()),
             Ok(_) if out.len() > output => {}
-            Ok(_) | Err(_) => {
-                return Err(Violation { code: CloseCode::INVALID_PAYLOAD, detail: "the message is not DEFLATE" });
-            }
+            Ok(_) | Err(_) => return Err(NOT_DEFLATE),
         }
     }
 }
@@ -121,6 +132,9 @@ fn make_room(out: &mut Vec<u8>, end: usize) {
         out.reserve_exact(out.len().max(LEAST_ROOM).min(most));
     }
 }
+
+const NOT_DEFLATE: Violation =
+    Violation { code: CloseCode::INVALID_PAYLOAD, detail: "the message is not DEFLATE, or is cut short" };
 
 /// What a buffer keeps from one message to the next, in bytes.
 const KEPT_BYTES: usize = 64 << 10;
@@ -242,7 +256,8 @@ mod tests {
 
     #[test]
     fn what_is_not_deflate_is_refused() {
-        for bytes in [&[0xff; 20][..], &[0x06, 1, 2, 3], b"\x00\x05\x00\xfb\xffHello\x00"] {
+        let cut = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9][..];
+        for bytes in [&[0xff; 20][..], &[0x06, 1, 2, 3], b"\x00\x05\x00\xfb\xffHello\x00", cut, b""] {
             assert_eq!(inflated(bytes, LIMIT), Err(1007), "{bytes:x?}");
         }
     }

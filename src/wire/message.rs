@@ -5,7 +5,7 @@
 //! decoder is one null pointer.
 
 use super::close::{self, CloseCode, Violation};
-use super::frame::{HEADER_BYTES_MAX, Header, Opcode};
+use super::frame::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode};
 use super::mask;
 use super::utf8::{self, Utf8};
 
@@ -110,9 +110,9 @@ impl Decoder {
             return partial.collect(frame, bytes);
         }
         let Some((header, used)) = self.decode_header(bytes)? else { return Ok((bytes.len(), None)) };
-        self.admit(&header, limits)?;
+        let room_bytes_max = self.admit(&header, limits)?;
         let rest = &mut bytes[used..];
-        let frame = Frame::new(header);
+        let frame = Frame { header, missing: header.payload_bytes as usize, room_bytes_max };
         let (more, found) = match rest.get_mut(..frame.missing) {
             Some(payload) if frame.is_whole() => (frame.missing, Some(frame.take_in_place(payload)?)),
             _ => self.0.get_or_insert_default().begin(frame, rest)?,
@@ -140,8 +140,9 @@ impl Decoder {
         }))
     }
 
-    /// Refuses a frame that does not fit the role, the limits or what came before.
-    fn admit(&self, header: &Header, limits: &Limits) -> Result<(), Violation> {
+    /// Refuses a frame that does not fit the role, the limits or what came before. Returns how much payload its message
+    /// may have until it has ended.
+    fn admit(&self, header: &Header, limits: &Limits) -> Result<usize, Violation> {
         match (limits.role, header.masking_key) {
             // §5.1: "The server MUST close the connection upon receiving a frame that is not masked", and
             // "A client MUST close a connection if it detects a masked frame".
@@ -160,7 +161,6 @@ impl Decoder {
             (Opcode::Text | Opcode::Binary, Some(_)) => {
                 return Err(Violation::protocol("the message before has not ended"));
             }
-            (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(()),
             _ => {}
         }
         let deflated = message.map_or(header.rsv1, |message| message.deflated);
@@ -169,10 +169,14 @@ impl Decoder {
             false => limits.message_bytes_max,
         };
         let left = most.saturating_sub(message.map_or(0, |message| message.bytes));
+        if header.opcode.is_control() {
+            // Whatever its message has, it comes behind that.
+            return Ok(message.map_or(0, |_| most).saturating_add(CONTROL_BYTES_MAX));
+        }
         if header.payload_bytes > left as u64 {
             return Err(Violation { code: CloseCode::MESSAGE_TOO_BIG, detail: "the message is too big" });
         }
-        Ok(())
+        Ok(most)
     }
 
     /// What was found, with its payload: the end of the bytes that were used, or of what was kept.
@@ -273,12 +277,12 @@ impl Partial {
     /// Makes room for `count` bytes more.
     ///
     /// Room doubles, so that the cost stays linear, and it follows what has arrived: what a header announces is never
-    /// reserved ahead. The last frame of a message only limits it, so that a large one takes no more than its size.
+    /// reserved ahead. What may still come only limits it: the rest of the last frame, or all that a message may have.
     fn make_room(&mut self, frame: &Frame, count: usize) {
         let (len, capacity) = (self.data.len(), self.data.capacity());
         if count > capacity - len {
             let last = frame.header.fin && !frame.header.opcode.is_control();
-            let end = if last { len + frame.missing } else { usize::MAX };
+            let end = if last { len + frame.missing } else { frame.room_bytes_max };
             self.data.reserve_exact(end.min(2 * capacity).max(len + count) - len);
         }
     }
@@ -309,13 +313,11 @@ struct Frame {
     header: Header,
     /// How much of the payload has not arrived, in bytes.
     missing: usize,
+    /// How much its message, and the control frame among its fragments, can come to, in bytes.
+    room_bytes_max: usize,
 }
 
 impl Frame {
-    fn new(header: Header) -> Frame {
-        Frame { header, missing: header.payload_bytes as usize }
-    }
-
     /// Whether the frame is all of its message, or a control frame.
     fn is_whole(&self) -> bool {
         self.header.fin && self.header.opcode != Opcode::Continuation
