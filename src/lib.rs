@@ -48,6 +48,11 @@
 //! connections; what a turn is) - `connection`, `router`, `consumer` (one client's state machine; paths;
 //! what applications see) - `hub` (logs and cursors) - [`wire`] (bytes to values and back) - `timer`, `time`, `config`.
 
+//!
+//! # Features
+//!
+//! `deflate`, on unless default features are off: WebSocket messages are compressed for clients that offer it (RFC 7692).
+
 #![forbid(unsafe_code)]
 
 mod config;
