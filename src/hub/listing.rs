@@ -11,7 +11,7 @@ use crate::wire::position::Position;
 pub struct ChannelInfo {
     /// The channel's name.
     pub name: String,
-    /// Subscriptions by transport, in the order of [`Transport::ALL`].
+    /// Subscriptions by transport, in the order of [`Transport::ALL`](crate::Transport::ALL).
     pub subscribers: [u32; 3],
     /// How many messages are kept.
     pub messages: usize,
