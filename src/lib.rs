@@ -51,7 +51,8 @@
 //!
 //! # Features
 //!
-//! `deflate`, on unless default features are off: WebSocket messages are compressed for clients that offer it (RFC 7692).
+//! `deflate`, on unless default features are off: WebSocket messages are compressed for clients that offer it
+//! (RFC 7692).
 
 #![forbid(unsafe_code)]
 
