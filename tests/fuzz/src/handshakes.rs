@@ -58,7 +58,7 @@ pub fn request(bytes: &[u8], head_bytes_max: usize, deflate: bool) -> Verdict<Op
         (Some(key), Ok(offer)) if opens => Verdict::Opens(Opening {
             head_bytes: empty_lines + head.bytes,
             accept: accept(key),
-            commands: head.has_token("sec-websocket-protocol", "redpoll.v1"),
+            commands: head.items("sec-websocket-protocol").any(|name| name == "redpoll.v1"),
             deflate: offer.filter(|_| deflate),
         }),
         _ => Verdict::Refused,
@@ -155,7 +155,10 @@ impl Head {
     }
 
     fn has_token(&self, name: &str, token: &str) -> bool {
-        let mut items = self.values(name).flat_map(|value| value.split(','));
-        items.any(|item| item.trim_matches([' ', '\t']).eq_ignore_ascii_case(token))
+        self.items(name).any(|item| item.eq_ignore_ascii_case(token))
+    }
+
+    fn items(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.values(name).flat_map(|value| value.split(',')).map(|item| item.trim_matches([' ', '\t']))
     }
 }

@@ -77,7 +77,8 @@ fn check_open(request: &[u8], answer: &[u8], opening: &Opening) {
         (answer, agreement) => assert_eq!((answer, agreement), (None, &None)),
     }
     let deflate = opening.deflate.is_some();
-    let rules = Rules { masked: true, deflate, message_bytes_max: MESSAGE_BYTES_MAX };
+    let message_bytes_max = message_bytes_max(opening.commands);
+    let rules = Rules { masked: true, deflate, message_bytes_max };
     let expected = answers_to(frames::story(&request[opening.head_bytes..], &rules).said, opening.commands);
     let rules = Rules { masked: false, deflate, message_bytes_max: usize::MAX };
     let story = frames::story(&answer[head.bytes..], &rules);
@@ -95,7 +96,7 @@ fn answers_to(said: Vec<(usize, Said)>, commands: bool) -> Vec<Said> {
     let mut answers = Vec::new();
     for (_, what) in said {
         let answer = match what {
-            Said::Message { text, deflated: true, data } => unpack(text, &data),
+            Said::Message { text, deflated: true, data } => unpack(text, &data, message_bytes_max(commands)),
             Said::Ping(payload) => Said::Pong(payload),
             Said::Pong(_) => continue,
             Said::Close(close) => Said::Close(close.map(|(code, _)| (code, String::new()))),
@@ -114,9 +115,14 @@ fn answers_to(said: Vec<(usize, Said)>, commands: bool) -> Vec<Said> {
     answers
 }
 
+/// The limit is that of a payload: a command has it as JSON, each byte in up to six, and names besides.
+fn message_bytes_max(commands: bool) -> usize {
+    if commands { 6 * MESSAGE_BYTES_MAX + 4096 } else { MESSAGE_BYTES_MAX }
+}
+
 /// A compressed message of the client.
-fn unpack(text: bool, payload: &[u8]) -> Said {
-    let unpacked = inflate::inflate(payload, MESSAGE_BYTES_MAX);
+fn unpack(text: bool, payload: &[u8], message_bytes_max: usize) -> Said {
+    let unpacked = inflate::inflate(payload, message_bytes_max);
     match unpacked.end {
         End::TooMuch => Said::Violation(1009),
         End::Complete if !text || std::str::from_utf8(&unpacked.data).is_ok() => {
