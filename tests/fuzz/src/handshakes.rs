@@ -46,7 +46,9 @@ pub fn request(bytes: &[u8], head_bytes_max: usize, deflate: bool) -> Verdict<Op
         return Verdict::Refused;
     }
     let elsewhere = ["content-length", "transfer-encoding", "expect", "origin"];
-    if head.first_line != format!("GET {PATH} HTTP/1.1") || elsewhere.iter().any(|name| head.only(name).is_some()) {
+    if head.first_line != format!("GET {PATH} HTTP/1.1")
+        || elsewhere.iter().any(|name| head.values(name).next().is_some())
+    {
         return Verdict::Unsure;
     }
     let offers = extensions::negotiate(head.values("sec-websocket-extensions"));
