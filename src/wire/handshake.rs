@@ -13,6 +13,12 @@ pub const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// The most fields of an answer that a client reads.
 const ANSWER_FIELDS_MAX: usize = 64;
 
+/// The field in which extensions are offered and chosen (RFC 6455 §11.3.2).
+pub const EXTENSIONS_FIELD: &str = "Sec-WebSocket-Extensions";
+
+/// The value of that field in a request that offers to take compressed messages, each compressed on its own.
+pub const DEFLATE_OFFER: &str = "permessage-deflate; server_no_context_takeover";
+
 /// Anything would do that no one else would append: RFC 6455 §1.3 chose this.
 const MAGIC: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -63,13 +69,25 @@ pub struct Accepted {
     pub head_bytes: usize,
     /// The subprotocol that the server chose of those offered, if any.
     pub protocol: Option<String>,
+    /// Whether messages may be compressed (RFC 7692): the server's each on its own, with a window of any size.
+    pub deflate: bool,
 }
 
 /// Reads a server's answer as a client must (RFC 6455 §4.1). `None` where it is not complete.
 ///
 /// `key` and `protocols` are those of the request. Fails with the reason in words; also where a head of
-/// [`ANSWER_BYTES_MAX`] bytes has no end. No extension is ever offered, so none is accepted.
+/// [`ANSWER_BYTES_MAX`] bytes has no end. No extension was offered, so none is accepted.
 pub fn check_answer(bytes: &[u8], key: &str, protocols: &[&str]) -> Result<Option<Accepted>, String> {
+    check_answer_with(bytes, key, protocols, false)
+}
+
+/// The same for a request that may have offered [`DEFLATE_OFFER`].
+pub fn check_answer_with(
+    bytes: &[u8],
+    key: &str,
+    protocols: &[&str],
+    offers_deflate: bool,
+) -> Result<Option<Accepted>, String> {
     let mut fields = [httparse::EMPTY_HEADER; ANSWER_FIELDS_MAX];
     let mut answer = httparse::Response::new(&mut fields);
     let head = &bytes[..bytes.len().min(ANSWER_BYTES_MAX)];
@@ -83,7 +101,8 @@ pub fn check_answer(bytes: &[u8], key: &str, protocols: &[&str]) -> Result<Optio
         return Err(format!("the server answered {code} {reason}").trim_end().to_owned());
     }
     let protocol = check_fields(answer.headers, key, protocols)?;
-    Ok(Some(Accepted { head_bytes, protocol }))
+    let deflate = check_extensions(answer.headers, offers_deflate)?;
+    Ok(Some(Accepted { head_bytes, protocol, deflate }))
 }
 
 /// Steps 2 to 6 of RFC 6455 §4.1. Returns the chosen subprotocol.
@@ -97,13 +116,27 @@ fn check_fields(fields: &[httparse::Header], key: &str, protocols: &[&str]) -> R
     if only(fields, "Sec-WebSocket-Accept")? != Some(accept_key(key).as_bytes()) {
         return Err("the answer's Sec-WebSocket-Accept does not fit the key".to_owned());
     }
-    if values(fields, "Sec-WebSocket-Extensions").any(|value| !value.is_empty()) {
-        return Err("the server chose an extension that was not offered".to_owned());
-    }
     let Some(chosen) = only(fields, "Sec-WebSocket-Protocol")? else { return Ok(None) };
     match protocols.iter().find(|offered| offered.as_bytes() == chosen) {
         Some(offered) => Ok(Some((*offered).to_owned())),
         None => Err(format!("the server chose a subprotocol that was not offered: {}", chosen.escape_ascii())),
+    }
+}
+
+/// Whether the server chose to compress. It must say that it does not carry its window on (RFC 7692 §7.1.1.1), and no
+/// other extension was offered.
+fn check_extensions(fields: &[httparse::Header], offers_deflate: bool) -> Result<bool, String> {
+    let chosen: Vec<&[u8]> =
+        values(fields, EXTENSIONS_FIELD).flat_map(|value| value.split(|byte| *byte == b',')).collect();
+    let mut chosen = chosen.iter().map(|extension| extension.trim_ascii()).filter(|extension| !extension.is_empty());
+    let Some(extension) = chosen.next() else { return Ok(false) };
+    let mut parts = extension.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    if !offers_deflate || chosen.next().is_some() || parts.next() != Some(b"permessage-deflate") {
+        return Err("the server chose an extension that was not offered".to_owned());
+    }
+    match parts.any(|parameter| parameter == b"server_no_context_takeover") {
+        true => Ok(true),
+        false => Err("the server carries its compression window on, which it was asked not to".to_owned()),
     }
 }
 
@@ -144,6 +177,27 @@ mod tests {
             assert_eq!(accepted.head_bytes, answer.len());
         }
         checked
+    }
+
+    #[test]
+    fn compression_is_accepted_where_it_was_offered_and_keeps_no_window() {
+        let accept = accept_key("key");
+        let checked = |extensions: &str, offers: bool| {
+            let answer = format!(
+                "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Accept: {accept}\r\n{EXTENSIONS_FIELD}: {extensions}\r\n\r\n"
+            );
+            check_answer_with(answer.as_bytes(), "key", &[], offers).map(|accepted| accepted.unwrap().deflate)
+        };
+        for good in [DEFLATE_OFFER, "permessage-deflate; server_max_window_bits=9 ;server_no_context_takeover"] {
+            assert_eq!(checked(good, true), Ok(true), "{good}");
+            assert!(checked(good, false).unwrap_err().contains("not offered"), "{good}");
+        }
+        assert_eq!((checked("", true), checked("", false)), (Ok(false), Ok(false)));
+        assert!(checked("permessage-deflate", true).unwrap_err().contains("window"));
+        for other in ["foo", &format!("{DEFLATE_OFFER}, foo"), &format!("foo, {DEFLATE_OFFER}")] {
+            assert!(checked(other, true).unwrap_err().contains("not offered"), "{other}");
+        }
     }
 
     #[test]
@@ -198,7 +252,7 @@ mod tests {
         }
         for end in head_bytes..=answer.len() {
             let accepted = check_answer(&answer.as_bytes()[..end], KEY, &[]).unwrap().unwrap();
-            assert_eq!(accepted, Accepted { head_bytes, protocol: None });
+            assert_eq!(accepted, Accepted { head_bytes, protocol: None, deflate: false });
         }
     }
 
