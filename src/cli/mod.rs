@@ -1,6 +1,7 @@
 //! The command line: which subcommand, and how it ends.
 
 mod args;
+mod bench;
 mod dns;
 mod flags;
 mod help;

@@ -56,6 +56,44 @@ impl Url {
     }
 }
 
+/// Any URL of a server: `http://HOST[:PORT][/PATH]`, or `ws` in place of `http`, which is the same place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    /// A name or an address, without the brackets of IPv6.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// The `Host` field: host and port as they were written.
+    pub(crate) authority: String,
+    /// Path and query as they were written, at least a slash.
+    pub(crate) target: String,
+    /// Whether it was written with `ws`.
+    pub(crate) is_websocket: bool,
+}
+
+impl Endpoint {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// What is accepted.
+    pub(crate) fn parse(text: &str) -> Result<Endpoint, String> {
+        let accepted = || "accepted is http://HOST[:PORT]/PATH or ws://HOST[:PORT]/PATH".to_owned();
+        let (scheme, rest) = text.split_once("://").ok_or_else(accepted)?;
+        let is_websocket = scheme.eq_ignore_ascii_case("ws");
+        if !is_websocket && !scheme.eq_ignore_ascii_case("http") {
+            return Err(accepted());
+        }
+        let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let target = if target.is_empty() { "/" } else { target };
+        // It goes into a request as it is.
+        let is_sendable = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+        let found = Authority::parse(authority).filter(|_| target.starts_with('/') && target.bytes().all(is_sendable));
+        let Authority { host, port } = found.ok_or_else(accepted)?;
+        let host = bare_host(host).ok_or_else(|| format!("{}, where {HOST}", accepted()))?.to_owned();
+        let (authority, target) = (authority.to_owned(), target.to_owned());
+        Ok(Endpoint { host, port: port.unwrap_or(80), authority, target, is_websocket })
+    }
+}
+
 /// The host without its brackets, if it can be one.
 fn bare_host(host: &str) -> Option<&str> {
     match host.strip_prefix('[') {
@@ -104,6 +142,22 @@ mod tests {
             let url = Url::parse(text).unwrap();
             assert_eq!((url.host.as_str(), url.port, url.path.as_str()), (host, port, path));
             assert_eq!(url.channels, channels);
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_any_path_of_a_server() {
+        for (text, host, port, target, is_websocket) in [
+            ("http://a", "a", 80, "/", false),
+            ("ws://[::1]:8080/a/b?c=d", "::1", 8080, "/a/b?c=d", true),
+            ("WS://127.0.0.1:1/echo", "127.0.0.1", 1, "/echo", true),
+        ] {
+            let endpoint = Endpoint::parse(text).unwrap();
+            assert_eq!((endpoint.host.as_str(), endpoint.port, endpoint.target.as_str()), (host, port, target));
+            assert_eq!(endpoint.is_websocket, is_websocket);
+        }
+        for text in ["", "a", "wss://a/", "https://a/", "ws:///x", "ws://a/#x", "ws://a?x", "ws://a/ b", "ws://u@a/"] {
+            assert!(Endpoint::parse(text).unwrap_err().contains("accepted is http://"), "{text}");
         }
     }
 

@@ -1,0 +1,123 @@
+//! One run: when it ends, what it costs, what is shown meanwhile.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use super::latency::Latency;
+use super::process::{OWN, cpu_seconds, kernel_tcp_bytes, resident_bytes};
+use super::receiver::Faults;
+use super::swarm::{Swarm, TICK};
+
+/// What a run has found out.
+pub(super) struct Tally {
+    /// Messages that came, or connections that were opened and closed again.
+    pub(super) messages: u64,
+    pub(super) faults: Faults,
+    /// From sending to receiving; of churn, from connecting to being accepted.
+    pub(super) latency: Latency,
+}
+
+impl Tally {
+    pub(super) fn new() -> Tally {
+        Tally { messages: 0, faults: Faults::default(), latency: Latency::new() }
+    }
+}
+
+/// When a run ends.
+pub(super) struct End {
+    /// After how much is enough.
+    pub(super) count: u64,
+    /// When no more is begun.
+    until_us: u64,
+    /// When something last happened, and how much there was then.
+    moved: (u64, u64),
+}
+
+impl End {
+    pub(super) fn new(count: Option<u64>, duration_ms: Option<u64>, now_us: u64) -> End {
+        let duration_ms = duration_ms.or(if count.is_some() { None } else { Some(DURATION_MS) });
+        let until_us = duration_ms.map_or(u64::MAX, |duration_ms| now_us + duration_ms * 1_000);
+        End { count: count.unwrap_or(u64::MAX), until_us, moved: (now_us, 0) }
+    }
+
+    pub(super) fn is_over(&self, now_us: u64) -> bool {
+        now_us >= self.until_us
+    }
+
+    /// Whether nothing has come for so long that nothing will; `progress` is anything that grows.
+    pub(super) fn is_stuck(&mut self, now_us: u64, progress: u64, silence_us: u64) -> bool {
+        if self.moved.1 != progress {
+            self.moved = (now_us, progress);
+        }
+        now_us - self.moved.0 > silence_us
+    }
+
+    /// How long a turn may wait: not beyond the end.
+    pub(super) fn wait(&self, now_us: u64) -> Option<Duration> {
+        Some(TICK.min(Duration::from_micros(self.until_us.saturating_sub(now_us).max(1_000))))
+    }
+}
+
+/// Processor time and memory, from one moment to another.
+pub(super) struct Meter<'a> {
+    pid: Option<&'a str>,
+    begun_us: u64,
+    server_cpu_seconds: Option<f64>,
+    own_cpu_seconds: Option<f64>,
+    shown_us: u64,
+    pub(super) rss_bytes: Option<u64>,
+    pub(super) kernel_bytes: Option<u64>,
+}
+
+/// What a [`Meter`] has measured.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cost {
+    pub(super) seconds: f64,
+    pub(super) server_cpu_seconds: Option<f64>,
+    pub(super) own_cpu_seconds: Option<f64>,
+}
+
+impl<'a> Meter<'a> {
+    pub(super) fn begin(pid: Option<&'a str>, swarm: &Swarm) -> Meter<'a> {
+        let (rss_bytes, kernel_bytes) = (pid.and_then(resident_bytes), kernel_tcp_bytes());
+        let (server_cpu_seconds, own_cpu_seconds) = (pid.and_then(cpu_seconds), cpu_seconds(OWN));
+        let begun_us = swarm.now_us();
+        Meter { pid, begun_us, server_cpu_seconds, own_cpu_seconds, shown_us: 0, rss_bytes, kernel_bytes }
+    }
+
+    pub(super) fn end(&self, swarm: &Swarm) -> Cost {
+        let spent = |now: Option<f64>, then: Option<f64>| Some(now? - then?);
+        Cost {
+            seconds: (swarm.now_us() - self.begun_us) as f64 / 1e6,
+            server_cpu_seconds: spent(self.pid.and_then(cpu_seconds), self.server_cpu_seconds),
+            own_cpu_seconds: spent(cpu_seconds(OWN), self.own_cpu_seconds),
+        }
+    }
+
+    /// A line on the terminal that tells how far it is, a few times a second.
+    pub(super) fn show(&mut self, swarm: &Swarm, messages: u64) {
+        let now_us = swarm.now_us();
+        if now_us - self.shown_us > SHOWN_EACH_US && std::io::stderr().is_terminal() {
+            self.shown_us = now_us;
+            let (open, seconds) = (swarm.open, (now_us - self.begun_us) / 1_000_000);
+            let _ = write!(std::io::stderr(), "\r{open} connections, {messages} messages, {seconds} s \x1b[K");
+        }
+    }
+}
+
+impl Drop for Meter<'_> {
+    /// The line makes room for what comes after it.
+    fn drop(&mut self) {
+        if self.shown_us > 0 {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// Without --duration and --count.
+const DURATION_MS: u64 = 10_000;
+
+const SHOWN_EACH_US: u64 = 200_000;
+
+/// Silence after which what was sent counts as lost.
+pub(super) const LOST_AFTER_US: u64 = 2_000_000;
