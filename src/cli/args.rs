@@ -7,6 +7,7 @@ use lexopt::{Arg, Parser};
 use redpoll::wire::form::check_event_name;
 use redpoll::{Config, Since};
 
+use super::bench::{self, Bench};
 use super::flags::{Draft, Flag, find, flags};
 use super::publish::Publish;
 use super::subscribe::{Subscribe, Transport};
@@ -19,6 +20,7 @@ pub(crate) enum Command {
     Serve(Box<Serve>),
     Publish(Box<Publish>),
     Subscribe(Box<Subscribe>),
+    Bench(Box<Bench>),
     /// `--help` or `--version`.
     Print(String),
 }
@@ -54,7 +56,8 @@ pub(crate) fn parse(
         Some("serve") => serve(parser, env),
         Some("pub") => publish(parser),
         Some("sub") => subscribe(parser),
-        _ => Err(Error::Usage(format!("unknown command {command:?}: there are serve, pub and sub"))),
+        Some("bench") => bench::parse(parser),
+        _ => Err(Error::Usage(format!("unknown command {command:?}: there are serve, pub, sub and bench"))),
     }
 }
 
@@ -158,7 +161,7 @@ fn set(draft: &mut Draft, flag: &Flag, source: &str, value: &str) -> Result<(), 
 }
 
 /// The value that follows a flag; `on` for one that takes none.
-fn value_of(parser: &mut Parser, name: &str, kind: &str) -> Result<String, Error> {
+pub(super) fn value_of(parser: &mut Parser, name: &str, kind: &str) -> Result<String, Error> {
     if kind.is_empty() {
         return match parser.optional_value() {
             Some(value) => Err(bad_value(&format!("--{name}"), &value.to_string_lossy(), "it takes no value")),
@@ -171,17 +174,17 @@ fn value_of(parser: &mut Parser, name: &str, kind: &str) -> Result<String, Error
     }
 }
 
-fn text(source: &str, value: OsString) -> Result<String, Error> {
+pub(super) fn text(source: &str, value: OsString) -> Result<String, Error> {
     value.into_string().map_err(|value| bad_value(source, &value.to_string_lossy(), "accepted is UTF-8"))
 }
 
 /// The value is shown with its line ends escaped, so that the error is one line whatever it holds.
-fn bad_value(source: &str, value: &str, accepted: &str) -> Error {
+pub(super) fn bad_value(source: &str, value: &str, accepted: &str) -> Error {
     Error::Usage(format!("{source} {value:?}: {accepted}"))
 }
 
 /// A flag that does not exist, with the one that may have been meant, or an argument where none belongs.
-fn unknown(arg: &Arg, known: &[&str]) -> Error {
+pub(super) fn unknown(arg: &Arg, known: &[&str]) -> Error {
     let name = match arg {
         Arg::Long(name) => *name,
         Arg::Short(letter) => {
@@ -198,7 +201,7 @@ fn unknown(arg: &Arg, known: &[&str]) -> Error {
     })
 }
 
-fn unexpected(error: lexopt::Error) -> Error {
+pub(super) fn unexpected(error: lexopt::Error) -> Error {
     Error::Usage(error.to_string().replace(['\n', '\r'], " "))
 }
 

@@ -24,6 +24,7 @@ Usage:
   redpoll [serve] [OPTIONS]        run the server
   redpoll pub URL [MESSAGE]        publish a message, or each line of the input
   redpoll sub URL [OPTIONS]        print what a channel gets
+  redpoll bench SCENARIO URL       load a server, and check what comes back
   redpoll COMMAND --help           the options of one command
 
 With nothing given, it serves http://127.0.0.1:8080.

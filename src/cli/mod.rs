@@ -43,9 +43,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Serve(options) => serve::serve(*options),
         Command::Publish(options) => publish::publish(&options),
         Command::Subscribe(options) => subscribe::subscribe(*options),
+        Command::Bench(options) => bench::bench(&options),
         Command::Print(text) => {
-            // Whoever closes the pipe early has read enough.
-            let _ = std::io::stdout().write_all(text.as_bytes());
+            print(&text);
             Ok(())
         }
     });
@@ -60,6 +60,11 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whoever closes the pipe early has read enough.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// A line for the person at the terminal. If no one listens there, nothing is lost.

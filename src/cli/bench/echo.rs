@@ -2,12 +2,12 @@
 
 use std::io;
 
-use super::Bench;
 use super::link::{Heard, Link, Masks};
 use super::payload::{Payloads, Stamp};
 use super::receiver::Receiver;
-use super::run::{Cost, End, LOST_AFTER_US, Meter, Tally};
-use super::swarm::{Scenario, Swarm};
+use super::run::{End, LOST_AFTER_US, Meter, Tally};
+use super::swarm::{Listener, Swarm};
+use super::{Bench, SCRIPT_OF_CONNECTIONS};
 
 struct Echo {
     payloads: Payloads,
@@ -31,7 +31,7 @@ struct Sender {
     due: u32,
 }
 
-pub(super) fn run(options: &Bench, swarm: &mut Swarm) -> io::Result<(Tally, Cost)> {
+pub(super) fn run(options: &Bench, swarm: &mut Swarm) -> io::Result<Tally> {
     let mut echo = Echo {
         payloads: Payloads::new(options.size),
         masks: Masks(options.seed),
@@ -44,7 +44,8 @@ pub(super) fn run(options: &Bench, swarm: &mut Swarm) -> io::Result<(Tally, Cost
     };
     let sender = || Sender { receiver: Receiver::new(), sent: 0, due: options.depth };
     echo.senders.extend((0..options.connections).map(|_| sender()));
-    swarm.open_up_to(options.connections, 0, &mut echo)?;
+    swarm.open_up_to(options.connections, SCRIPT_OF_CONNECTIONS, &mut echo)?;
+    echo.tally.opened = swarm.open;
     let mut meter = Meter::begin(options.pid.as_deref(), swarm);
     let mut end = End::new(options.count, options.duration_ms, swarm.now_us());
     for at in 0..swarm.links.len() {
@@ -61,16 +62,17 @@ pub(super) fn run(options: &Bench, swarm: &mut Swarm) -> io::Result<(Tally, Cost
         if is_complete || swarm.open == 0 || end.is_stuck(now_us, progress, LOST_AFTER_US) {
             break;
         }
-        swarm.turn(&mut echo, end.wait(now_us))?;
+        swarm.turn(&mut echo, Some(end.wait(now_us)))?;
         meter.show(swarm, echo.tally.messages);
     }
-    let cost = meter.end(swarm);
     let Echo { senders, mut tally, .. } = echo;
+    tally.cost = meter.end(swarm);
+    tally.faults.closed = swarm.closed;
     senders.iter().for_each(|sender| sender.receiver.end(sender.sent, &mut tally.faults));
-    Ok((tally, cost))
+    Ok(tally)
 }
 
-impl Scenario for Echo {
+impl Listener for Echo {
     fn hear(&mut self, at: usize, heard: Heard, now_us: u64) {
         let Heard::Message(mut rest) = heard else { return };
         let (sender, tally) = (&mut self.senders[at], &mut self.tally);
@@ -79,8 +81,7 @@ impl Scenario for Echo {
             (rest, found_any) = (after, true);
             match stamp.filter(|stamp| stamp.publisher == publisher(at) && stamp.sequence < sender.sent) {
                 Some(stamp) if sender.receiver.take(stamp.sequence, &mut tally.faults) => {
-                    tally.latency.record(now_us.saturating_sub(stamp.time_us));
-                    tally.messages += 1;
+                    tally.record(now_us, stamp.time_us);
                     sender.due += 1;
                 }
                 Some(_) => {}
@@ -96,7 +97,7 @@ impl Scenario for Echo {
         }
     }
 
-    fn reply(&mut self, at: usize, link: &mut Link, _now_us: u64) {
+    fn reply(&mut self, at: usize, link: &mut Link, now_us: u64) {
         let Some(sender) = self.senders.get_mut(at) else { return };
         let room = u64::from(sender.due).min(self.sent_max.saturating_sub(self.sent)) as u32;
         if room == 0 || sender.sent + room > SEQUENCES_MAX {
@@ -104,7 +105,7 @@ impl Scenario for Echo {
         }
         self.frames.clear();
         for sequence in sender.sent..sender.sent + room {
-            let stamp = Stamp { publisher: publisher(at), sequence, time_us: _now_us };
+            let stamp = Stamp { publisher: publisher(at), sequence, time_us: now_us };
             self.masks.push(&self.payloads, stamp, &mut self.frames);
         }
         sender.sent += room;

@@ -25,6 +25,11 @@ impl Latency {
         self.total == 0
     }
 
+    /// How many there are.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
     pub(super) fn max_us(&self) -> u64 {
         self.max_us
     }

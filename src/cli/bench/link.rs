@@ -3,12 +3,13 @@
 use std::io::{self, ErrorKind, Read, Write};
 
 use mio::net::TcpStream;
+use redpoll::wire::content::ContentDecoder;
 use redpoll::wire::frame::{Header, Opcode};
 use redpoll::wire::mask;
 use redpoll::wire::message::Decoder;
 
 use super::payload::{Payloads, Stamp};
-use super::protocol::Script;
+use super::protocol::{Protocol, Script};
 
 /// What a link has to tell.
 pub(super) enum Heard<'a> {
@@ -28,6 +29,8 @@ pub(super) enum Phase {
     /// The request is sent.
     Asked,
     Open,
+    /// It was open and is to end.
+    Closing,
     Closed,
 }
 
@@ -45,13 +48,16 @@ pub(super) struct Link {
     pub(super) deflate: bool,
     /// The fields of the last poll's answer that say where the next one goes on.
     pub(super) validators: Vec<u8>,
+    /// Where an event stream comes in chunks: what takes them apart, and what is not whole yet.
+    pub(super) chunked: Option<(ContentDecoder, Vec<u8>)>,
 }
 
 impl Link {
     pub(super) fn new(stream: TcpStream, script: usize, began_us: u64) -> Link {
         let output = Output { stream, unsent: Vec::new() };
         let (phase, partial, decoder) = (Phase::Connecting, Vec::new(), Decoder::default());
-        Link { output, phase, script, began_us, partial, decoder, deflate: false, validators: Vec::new() }
+        let (deflate, validators, chunked) = (false, Vec::new(), None);
+        Link { output, phase, script, began_us, partial, decoder, deflate, validators, chunked }
     }
 
     /// It can be written to: it is connected, or takes more.
@@ -62,7 +68,7 @@ impl Link {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 count => self.output.unsent.extend_from_slice(&script.request[count?..]),
             }
-            self.phase = Phase::Asked;
+            self.phase = if script.protocol == Protocol::Post { Phase::Open } else { Phase::Asked };
             return Ok(());
         }
         self.output.flush()

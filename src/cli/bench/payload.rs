@@ -87,7 +87,7 @@ fn put(digits: &mut [u8], mut value: u64) {
 }
 
 fn value(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0, |value, digit| Some(value << 6 | digit_value(*digit)?))
+    digits.iter().try_fold(0, |value, digit| Some((value << 6) | digit_value(*digit)?))
 }
 
 /// Two digits that change with every change of one byte, and with almost every other (Fletcher's check).
@@ -96,7 +96,7 @@ fn sums(digits: &[u8]) -> Option<u64> {
         let first = first + digit_value(*digit)?;
         Some((first, second + first))
     })?;
-    Some(second % 64 << 6 | first % 64)
+    Some(((second % 64) << 6) | (first % 64))
 }
 
 fn digit_value(digit: u8) -> Option<u64> {

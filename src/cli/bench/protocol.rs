@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
 
 use httparse::{EMPTY_HEADER, Header as Field};
 use redpoll::CloseCode;
-use redpoll::wire::close;
+use redpoll::wire::close::encode as encode_close;
+use redpoll::wire::content::{ContentDecoder, Framing};
 use redpoll::wire::deflate::Inflater;
 use redpoll::wire::frame::{Header, Opcode, encode_masked};
 use redpoll::wire::handshake::{
@@ -38,6 +40,7 @@ impl Protocol {
 /// What all connections of a kind say.
 pub(super) struct Script {
     pub(super) protocol: Protocol,
+    pub(super) address: SocketAddr,
     /// What is said first.
     pub(super) request: Vec<u8>,
     /// How requests on the same connection begin: all but the last fields.
@@ -48,12 +51,18 @@ pub(super) struct Script {
     deflate: bool,
     /// Shared by all connections, since nothing is carried on from one message to the next.
     inflater: RefCell<Inflater>,
-    /// Room for an inflated message, or a request.
+    /// Room for an inflated message, a request, or what was in chunks.
     scratch: RefCell<Vec<u8>>,
 }
 
 impl Script {
-    pub(super) fn new(protocol: Protocol, url: &Endpoint, deflate: bool, first_message: Option<String>) -> Script {
+    pub(super) fn new(
+        protocol: Protocol,
+        url: &Endpoint,
+        address: SocketAddr,
+        deflate: bool,
+        first_message: Option<String>,
+    ) -> Script {
         let Endpoint { authority, target, .. } = url;
         let key = encode_key(nonce());
         let host = format!("Host: {authority}\r\n");
@@ -74,7 +83,7 @@ impl Script {
             Protocol::Post => (Vec::new(), format!("POST {target} HTTP/1.1\r\n{host}Content-Type: text/plain\r\n")),
         };
         let (again, inflater, scratch) = (again.into_bytes(), RefCell::default(), RefCell::default());
-        Script { protocol, request, again, key, first_message, deflate, inflater, scratch }
+        Script { protocol, address, request, again, key, first_message, deflate, inflater, scratch }
     }
 
     /// Takes from `bytes` what is whole, and says how many bytes that is.
@@ -94,7 +103,7 @@ impl Script {
         Ok(begun
             + match self.protocol {
                 Protocol::WebSocket => self.hear_frames(link, rest, hear)?,
-                Protocol::EventStream => hear_lines(rest, hear),
+                Protocol::EventStream => hear_events(link, rest, hear)?,
                 Protocol::LongPoll | Protocol::Post => self.hear_answers(link, rest, hear)?,
             })
     }
@@ -117,6 +126,9 @@ impl Script {
         let Some(head) = Head::parse(bytes, &mut fields)? else { return Ok(0) };
         if head.code != 200 {
             return Err(head.refusal());
+        }
+        if head.framing == Framing::Chunked {
+            link.chunked = Some((ContentDecoder::new(Framing::Chunked), Vec::new()));
         }
         link.phase = Phase::Open;
         hear(Heard::Opened);
@@ -144,9 +156,10 @@ impl Script {
                     let payload = payload.to_vec();
                     send(link, Opcode::Pong, &payload);
                 }
+                Some(Event::Close(_)) if link.phase == Phase::Closing => return Err(ErrorKind::UnexpectedEof.into()),
                 Some(Event::Close(code)) => {
                     let code = code.map_or(CloseCode::NORMAL, |(code, _)| code);
-                    send(link, Opcode::Close, &close::encode(code, ""));
+                    send(link, Opcode::Close, &encode_close(code, ""));
                     return Err(invalid(format!("the server closed with {code}")));
                 }
                 Some(Event::Pong(_)) | None => {}
@@ -160,9 +173,10 @@ impl Script {
         loop {
             let mut fields = [EMPTY_HEADER; FIELDS_MAX];
             let Some(head) = Head::parse(&bytes[at..], &mut fields)? else { return Ok(at) };
-            let rest = &bytes[at + head.bytes..];
-            let Some(content) = rest.get(..head.content_bytes) else { return Ok(at) };
-            at += head.bytes + head.content_bytes;
+            let (mut content, mut decoder) = (Vec::new(), ContentDecoder::new(head.framing));
+            let decoded = decoder.decode(&bytes[at + head.bytes..], &mut content, MESSAGE_BYTES_MAX);
+            let (used, true) = decoded.map_err(|status| invalid(status.explanation()))? else { return Ok(at) };
+            at += head.bytes + used;
             if self.protocol == Protocol::Post {
                 hear(Heard::Answered(head.code));
                 continue;
@@ -175,7 +189,7 @@ impl Script {
                 link.phase = Phase::Open;
                 hear(Heard::Opened);
             }
-            hear(Heard::Message(content));
+            hear(Heard::Message(&content));
         }
     }
 
@@ -205,8 +219,17 @@ impl Script {
     }
 }
 
-/// Tells each line of data as a message: payloads have no line ends. Where the server sends chunks, the lines with their
-/// sizes are none of data, and are passed over like all others.
+/// Events, and the chunks that they may come in.
+fn hear_events(link: &mut Link, bytes: &[u8], hear: &mut dyn FnMut(Heard)) -> io::Result<usize> {
+    let Some((decoder, content)) = &mut link.chunked else { return Ok(hear_lines(bytes, hear)) };
+    let decoded = decoder.decode(bytes, content, usize::MAX);
+    let (used, _) = decoded.map_err(|status| invalid(status.explanation()))?;
+    let told = hear_lines(content, hear);
+    content.drain(..told);
+    Ok(used)
+}
+
+/// Tells each line of data as a message: payloads have no line ends.
 fn hear_lines(bytes: &[u8], hear: &mut dyn FnMut(Heard)) -> usize {
     let mut at = 0;
     while let Some(end) = memchr::memchr(b'\n', &bytes[at..]) {
@@ -218,6 +241,14 @@ fn hear_lines(bytes: &[u8], hear: &mut dyn FnMut(Heard)) -> usize {
         at += end + 1;
     }
     at
+}
+
+/// The connection is to end; a WebSocket says so (RFC 6455 §7.1.2).
+pub(super) fn close(link: &mut Link, is_websocket: bool) {
+    link.phase = Phase::Closing;
+    if is_websocket {
+        send(link, Opcode::Close, &encode_close(CloseCode::NORMAL, ""));
+    }
 }
 
 /// Sends a small frame.
@@ -233,7 +264,7 @@ struct Head<'a> {
     bytes: usize,
     code: u16,
     reason: &'a str,
-    content_bytes: usize,
+    framing: Framing,
     fields: &'a [Field<'a>],
 }
 
@@ -245,11 +276,17 @@ impl<'a> Head<'a> {
         let status = parsed.parse(head).map_err(|error| invalid(format!("the answer is not HTTP: {error}")))?;
         let httparse::Status::Complete(bytes) = status else { return Ok(None) };
         let (code, reason) = (parsed.code.unwrap_or_default(), parsed.reason.unwrap_or_default());
-        let mut head = Head { bytes, code, reason, content_bytes: 0, fields: parsed.headers };
-        if let Some(length) = head.field("content-length") {
-            let length = std::str::from_utf8(length).ok().and_then(|digits| digits.parse().ok());
-            head.content_bytes = length.ok_or_else(|| invalid("the answer's length is no number"))?;
-        }
+        let mut head = Head { bytes, code, reason, framing: Framing::None, fields: parsed.headers };
+        head.framing = match (head.field("transfer-encoding"), head.field("content-length")) {
+            _ if matches!(code, 204 | 304) => Framing::None,
+            (Some(coding), _) if coding.eq_ignore_ascii_case(b"chunked") => Framing::Chunked,
+            (Some(_), _) => return Err(invalid("the answer has a transfer coding other than chunked")),
+            (None, Some(length)) => {
+                let length = std::str::from_utf8(length).ok().and_then(|digits| digits.parse().ok());
+                Framing::Length(length.ok_or_else(|| invalid("the answer's length is no number"))?)
+            }
+            (None, None) => Framing::None,
+        };
         Ok(Some(head))
     }
 

@@ -17,16 +17,9 @@ pub(super) struct Faults {
     pub(super) refused: u64,
 }
 
-impl Faults {
-    pub(super) fn any(&self) -> bool {
-        *self != Faults::default()
-    }
-}
-
 /// What one receiver has got of one publisher.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Receiver {
-    /// The number after the highest that has come.
     next: u32,
     /// Which of the 64 numbers before `next` have come, the highest in the lowest bit. What comes later than that
     /// counts as lost and repeated.
@@ -36,6 +29,11 @@ pub(super) struct Receiver {
 impl Receiver {
     pub(super) fn new() -> Receiver {
         Receiver { next: 0, seen: u64::MAX }
+    }
+
+    /// The number after the highest that has come.
+    pub(super) fn next(&self) -> u32 {
+        self.next
     }
 
     /// Takes a number. Says whether it is one that had not come yet.

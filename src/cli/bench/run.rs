@@ -7,19 +7,61 @@ use super::latency::Latency;
 use super::process::{OWN, cpu_seconds, kernel_tcp_bytes, resident_bytes};
 use super::receiver::Faults;
 use super::swarm::{Swarm, TICK};
+use super::timeline::Timeline;
 
 /// What a run has found out.
 pub(super) struct Tally {
-    /// Messages that came, or connections that were opened and closed again.
+    /// Connections that were opened before it began.
+    pub(super) opened: usize,
+    /// Messages that came; of churn, connections that were opened and closed again.
     pub(super) messages: u64,
+    /// Messages that were sent, each to many.
+    pub(super) publications: u64,
     pub(super) faults: Faults,
-    /// From sending to receiving; of churn, from connecting to being accepted.
+    /// From sending to receiving; of churn and idle, from connecting to being accepted.
     pub(super) latency: Latency,
+    pub(super) timeline: Timeline,
+    /// While connections were opened.
+    pub(super) memory: Vec<Memory>,
+    pub(super) cost: Cost,
 }
 
 impl Tally {
     pub(super) fn new() -> Tally {
-        Tally { messages: 0, faults: Faults::default(), latency: Latency::new() }
+        Tally {
+            opened: 0,
+            messages: 0,
+            publications: 0,
+            faults: Faults::default(),
+            latency: Latency::new(),
+            timeline: Timeline::default(),
+            memory: Vec::new(),
+            cost: Cost::default(),
+        }
+    }
+
+    /// A message, or an answer, has come at `now_us`, so long after it was due.
+    pub(super) fn record(&mut self, now_us: u64, since_us: u64) {
+        let us = now_us.saturating_sub(since_us);
+        self.latency.record(us);
+        self.timeline.record(now_us, us);
+        self.messages += 1;
+    }
+}
+
+/// What so many connections take, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Memory {
+    pub(super) connections: usize,
+    /// Of the server's process, where that is known.
+    pub(super) server: Option<u64>,
+    /// In the kernel's buffers.
+    pub(super) kernel: Option<u64>,
+}
+
+impl Memory {
+    pub(super) fn now(pid: Option<&str>, connections: usize) -> Memory {
+        Memory { connections, server: pid.and_then(resident_bytes), kernel: kernel_tcp_bytes() }
     }
 }
 
@@ -53,8 +95,8 @@ impl End {
     }
 
     /// How long a turn may wait: not beyond the end.
-    pub(super) fn wait(&self, now_us: u64) -> Option<Duration> {
-        Some(TICK.min(Duration::from_micros(self.until_us.saturating_sub(now_us).max(1_000))))
+    pub(super) fn wait(&self, now_us: u64) -> Duration {
+        TICK.min(Duration::from_micros(self.until_us.saturating_sub(now_us).max(1_000)))
     }
 }
 
@@ -64,9 +106,8 @@ pub(super) struct Meter<'a> {
     begun_us: u64,
     server_cpu_seconds: Option<f64>,
     own_cpu_seconds: Option<f64>,
+    before: Memory,
     shown_us: u64,
-    pub(super) rss_bytes: Option<u64>,
-    pub(super) kernel_bytes: Option<u64>,
 }
 
 /// What a [`Meter`] has measured.
@@ -75,14 +116,15 @@ pub(super) struct Cost {
     pub(super) seconds: f64,
     pub(super) server_cpu_seconds: Option<f64>,
     pub(super) own_cpu_seconds: Option<f64>,
+    pub(super) before: Memory,
+    pub(super) after: Memory,
 }
 
 impl<'a> Meter<'a> {
     pub(super) fn begin(pid: Option<&'a str>, swarm: &Swarm) -> Meter<'a> {
-        let (rss_bytes, kernel_bytes) = (pid.and_then(resident_bytes), kernel_tcp_bytes());
+        let before = Memory::now(pid, swarm.open);
         let (server_cpu_seconds, own_cpu_seconds) = (pid.and_then(cpu_seconds), cpu_seconds(OWN));
-        let begun_us = swarm.now_us();
-        Meter { pid, begun_us, server_cpu_seconds, own_cpu_seconds, shown_us: 0, rss_bytes, kernel_bytes }
+        Meter { pid, begun_us: swarm.now_us(), server_cpu_seconds, own_cpu_seconds, before, shown_us: 0 }
     }
 
     pub(super) fn end(&self, swarm: &Swarm) -> Cost {
@@ -91,6 +133,8 @@ impl<'a> Meter<'a> {
             seconds: (swarm.now_us() - self.begun_us) as f64 / 1e6,
             server_cpu_seconds: spent(self.pid.and_then(cpu_seconds), self.server_cpu_seconds),
             own_cpu_seconds: spent(cpu_seconds(OWN), self.own_cpu_seconds),
+            before: self.before,
+            after: Memory::now(self.pid, swarm.open),
         }
     }
 

@@ -1,7 +1,6 @@
 //! All connections of a run, on one poll.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
@@ -11,21 +10,20 @@ use super::link::{Heard, Link, Phase};
 use super::protocol::{Protocol, Script};
 
 /// What a run makes of what its connections tell.
-pub(super) trait Scenario {
+pub(super) trait Listener {
     /// A link has something to tell. `now_us` is when it was read.
     fn hear(&mut self, at: usize, heard: Heard, now_us: u64);
 
     /// All that one read has brought is told: the time to send.
     fn reply(&mut self, _at: usize, _link: &mut Link, _now_us: u64) {}
 
-    /// A link that was open has ended.
+    /// A link that was open has ended; whether that was wanted, the listener knows.
     fn close(&mut self, _at: usize) {}
 }
 
 pub(super) struct Swarm {
     poll: Poll,
     events: Events,
-    target: SocketAddr,
     /// Connections may follow one of these.
     scripts: Vec<Script>,
     pub(super) links: Vec<Link>,
@@ -45,11 +43,10 @@ pub(super) struct Swarm {
 }
 
 impl Swarm {
-    pub(super) fn new(target: SocketAddr, scripts: Vec<Script>, buffer_bytes: usize) -> io::Result<Swarm> {
+    pub(super) fn new(scripts: Vec<Script>, buffer_bytes: usize) -> io::Result<Swarm> {
         Ok(Swarm {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_MAX),
-            target,
             scripts,
             links: Vec::new(),
             buffer: vec![0; buffer_bytes],
@@ -66,28 +63,39 @@ impl Swarm {
         self.begun.elapsed().as_micros() as u64
     }
 
-    pub(super) fn script(&self, index: usize) -> &Script {
-        &self.scripts[index]
+    pub(super) fn script_of(&self, at: usize) -> &Script {
+        &self.scripts[self.links[at].script]
+    }
+
+    pub(super) fn is_closed(&self, at: usize) -> bool {
+        self.links[at].phase == Phase::Closed
     }
 
     /// Begins one more link.
-    pub(super) fn begin(&mut self, script: usize) -> io::Result<usize> {
+    fn begin(&mut self, script: usize) -> io::Result<usize> {
         let at = self.links.len();
         let link = self.connect(at, script)?;
         self.links.push(link);
         Ok(at)
     }
 
+    /// Opens one more link.
+    pub(super) fn open_one(&mut self, script: usize, listener: &mut dyn Listener) -> io::Result<usize> {
+        let at = self.begin(script)?;
+        self.open_up_to(self.links.len(), script, listener)?;
+        Ok(at)
+    }
+
     /// Ends a link, and begins another in its place.
     pub(super) fn begin_anew(&mut self, at: usize) -> io::Result<()> {
         let link = self.connect(at, self.links[at].script)?;
-        self.open -= usize::from(self.links[at].phase == Phase::Open);
+        self.open -= usize::from(matches!(self.links[at].phase, Phase::Open | Phase::Closing));
         self.links[at] = link;
         Ok(())
     }
 
     fn connect(&mut self, at: usize, script: usize) -> io::Result<Link> {
-        let mut stream = connect(self.target, self.connections)?;
+        let mut stream = connect(self.scripts[script].address, self.connections)?;
         self.poll.registry().register(&mut stream, Token(at), Interest::READABLE | Interest::WRITABLE)?;
         self.connections += 1;
         self.pending += 1;
@@ -95,7 +103,7 @@ impl Swarm {
     }
 
     /// Opens links until there are `wanted`, or no more can be had, which is then why.
-    pub(super) fn open_up_to(&mut self, wanted: usize, script: usize, scenario: &mut dyn Scenario) -> io::Result<()> {
+    pub(super) fn open_up_to(&mut self, wanted: usize, script: usize, listener: &mut dyn Listener) -> io::Result<()> {
         let mut asked_us = self.now_us();
         loop {
             while self.links.len() < wanted && self.pending < PENDING_MAX && self.trouble.is_none() {
@@ -108,7 +116,7 @@ impl Swarm {
                 return Ok(());
             }
             let before = self.pending;
-            self.turn(scenario, Some(TICK))?;
+            self.turn(listener, Some(TICK))?;
             if self.pending < before {
                 asked_us = self.now_us();
             }
@@ -134,8 +142,8 @@ impl Swarm {
         }
     }
 
-    /// Waits until something happens, and tells the scenario.
-    pub(super) fn turn(&mut self, scenario: &mut dyn Scenario, timeout: Option<Duration>) -> io::Result<()> {
+    /// Waits until something happens, and tells the listener.
+    pub(super) fn turn(&mut self, listener: &mut dyn Listener, timeout: Option<Duration>) -> io::Result<()> {
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             polled => polled?,
@@ -154,42 +162,42 @@ impl Swarm {
                 let is_ended = event.is_read_closed() || event.is_error();
                 result = link.read(script, &mut self.buffer, is_ended, &mut |heard| {
                     let now_us = now_us.get_or_insert_with(|| begun.elapsed().as_micros() as u64);
-                    scenario.hear(at, heard, *now_us);
+                    listener.hear(at, heard, *now_us);
                 });
                 if let Some(now_us) = now_us {
-                    scenario.reply(at, link, now_us);
+                    listener.reply(at, link, now_us);
                 }
             }
-            let is_opened = !is_settled(before) && link.phase == Phase::Open;
+            let is_opened = !is_settled(before) && is_settled(link.phase);
             self.pending -= usize::from(is_opened);
             self.open += usize::from(is_opened);
             if let Err(error) = result {
                 ended.push((at, error));
             }
         }
-        ended.iter().for_each(|(at, error)| self.end(*at, error, scenario));
+        ended.iter().for_each(|(at, error)| self.end(*at, error, listener));
         Ok(())
     }
 
     /// A link has ended that was not to end.
-    fn end(&mut self, at: usize, error: &io::Error, scenario: &mut dyn Scenario) {
+    fn end(&mut self, at: usize, error: &io::Error, listener: &mut dyn Listener) {
         let was = std::mem::replace(&mut self.links[at].phase, Phase::Closed);
         let _ = self.poll.registry().deregister(&mut self.links[at].output.stream);
         let _ = self.links[at].output.stream.shutdown(std::net::Shutdown::Both);
-        self.trouble.get_or_insert_with(|| explain(error));
-        match is_settled(was) {
-            true => {
-                self.open -= 1;
-                self.closed += 1;
-                scenario.close(at);
-            }
-            false => self.pending -= 1,
+        self.open -= usize::from(is_settled(was));
+        self.pending -= usize::from(!is_settled(was));
+        if was != Phase::Closing {
+            self.trouble.get_or_insert_with(|| explain(error));
+            self.closed += u64::from(is_settled(was));
+        }
+        if is_settled(was) {
+            listener.close(at);
         }
     }
 }
 
 fn is_settled(phase: Phase) -> bool {
-    matches!(phase, Phase::Open | Phase::Closed)
+    matches!(phase, Phase::Open | Phase::Closing | Phase::Closed)
 }
 
 /// Connections that are begun and not answered: as many as wait in a small backlog without loss.
