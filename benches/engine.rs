@@ -12,7 +12,7 @@ use redpoll::wire::frame::{Opcode, encode_masked};
 use redpoll::wire::head::{Head, head_length};
 use redpoll::wire::mask::unmask;
 use redpoll::wire::message::{Decoder, Limits, Role};
-use redpoll::{Config, Consumer, Context, Engine, Message, Now, Readiness, Seed, Server, Status, Stream};
+use redpoll::{Config, Consumer, Context, Engine, History, Message, Now, Readiness, Seed, Server, Status, Stream};
 
 fn main() {
     run_benches();
@@ -70,7 +70,7 @@ fn at(milliseconds: u64) -> Now {
 
 /// An engine with `count` connections that have sent `request`.
 fn engine(count: u32, request: &'static [u8]) -> Engine<Wire> {
-    let config = Config { connections_max: usize::MAX, ..Config::default() };
+    let config = Config { connections_max: usize::MAX, channels_max: usize::MAX, ..Config::default() };
     let server = Server::new().config(config).route("/channel/{name}", |_| Channel);
     let mut engine = server.into_engine(Seed { epoch: 1, jitter: 1 }, at(0));
     for number in 0..count {
@@ -95,7 +95,7 @@ fn finish_turn(engine: &mut Engine<Wire>, milliseconds: u64) {
     while engine.turn(at(milliseconds)) == Some(std::time::Duration::ZERO) {}
 }
 
-const SIZES: [u32; 4] = [100, 1_000, 10_000, 100_000];
+const SIZES: [u32; 5] = [100, 1_000, 10_000, 100_000, 1_000_000];
 const WEBSOCKET: &[u8] = b"GET /channel/a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const EVENT_STREAM: &[u8] = b"GET /channel/a HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";
 const LONG_POLL: &[u8] = b"GET /channel/a?wait=60 HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -173,6 +173,96 @@ fn accept_and_close(bencher: Bencher, count: u32) {
         while engine.take_closed().is_some() {}
     });
     assert_eq!(engine.metrics().connections, count as usize, "everyone who came has gone");
+}
+
+/// A publication to one of so many channels, each with a subscriber: its name is looked up.
+#[divan::bench(args = SIZES)]
+fn publish_among_channels(bencher: Bencher, count: u32) {
+    let mut engine = engine(0, WEBSOCKET);
+    for number in 0..count {
+        let request = format!("GET /channel/{number} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n");
+        accept(&mut engine, number, request.leak().as_bytes(), 0);
+    }
+    finish_turn(&mut engine, 0);
+    let (text, mut number) = ("x".repeat(128), 0);
+    bencher.bench_local(|| {
+        // Every channel once before any comes again, far from the last one.
+        number = (number + 15_485_863) % count;
+        engine.publish(&number.to_string(), Message::from(&text), at(0)).expect("published");
+        finish_turn(&mut engine, 0);
+    });
+}
+
+/// A publication to one of the channels that one connection has subscribed to.
+#[divan::bench(args = SIZES)]
+fn deliver_among_subscriptions(bencher: Bencher, count: u32) {
+    let limits = Config { channels_max: usize::MAX, subscriptions_max: usize::MAX, ..Config::default() };
+    let server = Server::new().config(limits).route("/all", move |_| Everything { count });
+    let mut engine = server.into_engine(Seed { epoch: 1, jitter: 1 }, at(0));
+    let request = String::from_utf8_lossy(WEBSOCKET).replace("/channel/a", "/all");
+    let id = accept(&mut engine, 0, request.leak().as_bytes(), 0);
+    INPUT.set(Some(b"\x81\x80\0\0\0\0"));
+    engine.ready(id, Readiness { readable: true, ..Readiness::default() }, at(0));
+    finish_turn(&mut engine, 0);
+    assert_eq!(engine.metrics().subscriptions, count as usize);
+    let (text, mut number) = ("x".repeat(128), 0);
+    bencher.bench_local(|| {
+        number = (number + 15_485_863) % count;
+        engine.publish(&number.to_string(), Message::from(&text), at(0)).expect("published");
+        finish_turn(&mut engine, 0);
+    });
+}
+
+struct Everything {
+    count: u32,
+}
+
+impl Consumer for Everything {
+    fn connect(&mut self, _: &mut Context) -> Result<(), Status> {
+        Ok(())
+    }
+
+    fn receive(&mut self, _: Message, cx: &mut Context) {
+        (0..self.count).for_each(|number| cx.subscribe(&number.to_string()));
+    }
+}
+
+/// A publication to a channel that keeps so many, and so forgets one.
+#[divan::bench(args = SIZES)]
+fn publish_into_history(bencher: Bencher, count: u32) {
+    let mut engine = with_history(count);
+    bencher.bench_local(|| {
+        engine.publish("a", Message::from("0123456789abcdef"), at(0)).expect("published");
+        finish_turn(&mut engine, 0);
+    });
+}
+
+/// A poll that asks for the latest hundred of so many that are kept.
+#[divan::bench(args = SIZES)]
+fn resume_in_history(bencher: Bencher, count: u32) {
+    let mut engine = with_history(count);
+    let position = count * 2 - 100;
+    let request = format!("GET /channel/a?since=00000001-{position} HTTP/1.1\r\nHost: x\r\n\r\n").leak().as_bytes();
+    let id = accept(&mut engine, 0, request, 0);
+    finish_turn(&mut engine, 0);
+    bencher.bench_local(|| {
+        INPUT.set(Some(request));
+        engine.ready(id, Readiness { readable: true, ..Readiness::default() }, at(0));
+        finish_turn(&mut engine, 0);
+    });
+}
+
+/// A channel in which `count` messages are kept of twice as many.
+fn with_history(count: u32) -> Engine<Wire> {
+    let history = History { entries: count, bytes: 1 << 30, age_ms: 3_600_000 };
+    let server = Server::new().config(Config { history, ..Config::default() });
+    let server = server.route("/channel/{name}", |_| Channel);
+    let mut engine = server.into_engine(Seed { epoch: 1, jitter: 1 }, at(0));
+    for _ in 0..count * 2 {
+        engine.publish("a", Message::from("0123456789abcdef"), at(0)).expect("published");
+        finish_turn(&mut engine, 0);
+    }
+    engine
 }
 
 /// A close with 1000, masked with zeros.

@@ -261,7 +261,7 @@ impl<'a> Context<'a> {
         }
         let start = self.world.hub.start(channel, since.unwrap_or(Since::Latest));
         match self.world.hub.subscribe(self.id, channel, start, transport, &self.world.config) {
-            Ok(_) => self.world.behind.push(self.id),
+            Ok(_) => self.world.note_behind(self.id),
             Err(status) => self.refuse(status),
         }
     }

@@ -78,7 +78,7 @@ impl Visit<'_> {
         if let Some(from) = start.unknown {
             self.push_gap_frame(channel, from, begin);
         }
-        self.world.behind.push(self.id);
+        self.world.note_behind(self.id);
         Ok(())
     }
 

@@ -52,7 +52,7 @@ impl Visit<'_> {
             self.push_gap_event(unknown.subscription, unknown.from, unknown.to, &joined(&vector));
         }
         self.world.schedule(self.id, self.world.config.ping_interval_ms);
-        self.world.behind.push(self.id);
+        self.world.note_behind(self.id);
     }
 
     fn vector(&self) -> impl Iterator<Item = (SubscriptionId, Position)> {

@@ -86,7 +86,7 @@ impl Visit<'_> {
         self.connection.state =
             State::WebSocket(WebSocket { form, commands: handshake.subprotocol, pinged: false }, Decoder::default());
         self.world.schedule(self.id, self.world.config.ping_interval_ms);
-        self.world.behind.push(self.id);
+        self.world.note_behind(self.id);
         if handshake.subprotocol {
             self.confirm_subscriptions(unknown);
         }

@@ -53,6 +53,13 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// Notes that a connection may have something to be delivered; once, where it subscribes to many channels in a row.
+    pub(crate) fn note_behind(&mut self, id: ConnectionId) {
+        if self.behind.last() != Some(&id) {
+            self.behind.push(id);
+        }
+    }
+
     /// Counters and gauges together.
     pub(crate) fn metrics(&self) -> Metrics {
         let hub = self.hub.counts();

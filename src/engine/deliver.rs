@@ -63,6 +63,13 @@ impl<S: Stream> Engine<S> {
 /// Delivers what one dirty channel has for one member. Where another channel could come before it in the connection's
 /// order, everything that the connection lacks is delivered instead.
 fn deliver_one<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, world: &mut World, subscription: SubscriptionId) {
+    if !world.hub.is_behind(subscription) {
+        // Everything was delivered when another channel of the same connection was.
+        return;
+    }
+    if slot.connection.is_blocked() {
+        return world.hub.note_lag(world.hub.subscription(subscription).channel, world.now, &world.config);
+    }
     let only = world.hub.is_alone() || world.hub.is_only(subscription);
     let delivery = Visit { id, connection: &mut slot.connection, world }.delivery();
     match delivery {

@@ -73,7 +73,7 @@ impl<S: Stream> Engine<S> {
                 Visit { id, connection: &mut slot.connection, world }.unblock();
                 settle(id, slot, world);
                 world.unread.push(id);
-                world.behind.push(id);
+                world.note_behind(id);
             }
         });
     }

@@ -85,7 +85,7 @@ const _: () = assert!(SLOT_BYTES == 48);
 
 /// What a connection costs that does and holds nothing: its slot, its timer, the head of its list of subscriptions.
 const CONNECTION_BYTES: usize = SLOT_BYTES + TIMER_BYTES + LIST_BYTES;
-const _: () = assert!(CONNECTION_BYTES + SUBSCRIPTION_BYTES == 100, "an idle subscribed connection");
+const _: () = assert!(CONNECTION_BYTES + SUBSCRIPTION_BYTES == 104, "an idle subscribed connection");
 
 impl<S: Stream> Engine<S> {
     pub(crate) fn new(router: Router, config: Config, seed: Seed, now: Now) -> Engine<S> {

@@ -176,7 +176,7 @@ impl Hub {
         transport: Transport,
         config: &Config,
     ) -> Result<SubscriptionId, Status> {
-        if self.subscriptions_of(connection).count() >= config.subscriptions_max {
+        if self.subscriptions.count(connection) >= config.subscriptions_max {
             return Err(
                 Status::new(503).detail(format!("a connection may have {} subscriptions", config.subscriptions_max))
             );
@@ -248,10 +248,14 @@ impl Hub {
         std::iter::successors(self.subscriptions.first(connection), |id| self.subscriptions.after(*id))
     }
 
-    /// The connection's subscription to the channel of that name.
+    /// The connection's subscription to the channel of that name, looked for where there are fewer.
     pub(crate) fn subscription_to(&self, connection: ConnectionId, name: &str) -> Option<SubscriptionId> {
-        let channel = *self.names.get(name)?;
-        self.subscriptions_of(connection).find(|id| self.subscriptions.at(*id).channel == channel)
+        let id = *self.names.get(name)?;
+        let members = &self.channels[id.0].members;
+        match members.len() < self.subscriptions.count(connection) {
+            true => members.iter().copied().find(|member| self.subscriptions.at(*member).connection == connection),
+            false => self.subscriptions_of(connection).find(|of| self.subscriptions.at(*of).channel == id),
+        }
     }
 
     pub(crate) fn subscription(&self, id: SubscriptionId) -> &Subscription {

@@ -72,25 +72,29 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     table: Table<Subscription>,
-    /// For each connection its last subscription, whose `next` is its first.
-    last: Pages<Last>,
+    lists: Pages<List>,
 }
 
+/// One connection's subscriptions.
 #[derive(Debug)]
-struct Last(u32);
+struct List {
+    /// The last of them, whose `next` is the first.
+    last: u32,
+    count: u32,
+}
 
 /// What each connection's list of subscriptions costs while it is empty.
-pub(crate) const LIST_BYTES: usize = size_of::<Last>();
+pub(crate) const LIST_BYTES: usize = size_of::<List>();
 
-impl Default for Last {
-    fn default() -> Last {
-        Last(NONE)
+impl Default for List {
+    fn default() -> List {
+        List { last: NONE, count: 0 }
     }
 }
 
 impl Subscriptions {
     pub(super) const fn new() -> Subscriptions {
-        Subscriptions { table: Table::new(), last: Pages::new() }
+        Subscriptions { table: Table::new(), lists: Pages::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -131,8 +135,10 @@ impl Subscriptions {
             member,
             transport,
         });
-        self.last.reach(connection.0);
-        let last = std::mem::replace(&mut self.last[connection.0], Last(id)).0;
+        self.lists.reach(connection.0);
+        let list = &mut self.lists[connection.0];
+        list.count += 1;
+        let last = std::mem::replace(&mut list.last, id);
         let (previous, next) = if last == NONE { (id, id) } else { (last, self.table[last].next) };
         self.table[previous].next = id;
         self.table[next].previous = id;
@@ -143,13 +149,14 @@ impl Subscriptions {
 
     pub(super) fn remove(&mut self, id: SubscriptionId) -> Option<Subscription> {
         let gone = self.table.remove(id.0)?;
-        let last = &mut self.last[gone.connection.0];
-        if gone.next == id.0 {
-            last.0 = NONE;
+        let list = &mut self.lists[gone.connection.0];
+        list.count -= 1;
+        if list.count == 0 {
+            list.last = NONE;
             return Some(gone);
         }
-        if last.0 == id.0 {
-            last.0 = gone.previous;
+        if list.last == id.0 {
+            list.last = gone.previous;
         }
         self.table[gone.previous].next = gone.next;
         self.table[gone.next].previous = gone.previous;
@@ -158,17 +165,23 @@ impl Subscriptions {
 
     /// The connection's first subscription.
     pub(super) fn first(&self, connection: ConnectionId) -> Option<SubscriptionId> {
-        if connection.0 as usize >= self.last.len() {
-            return None;
-        }
-        let last = self.last[connection.0].0;
+        let last = self.list(connection)?.last;
         (last != NONE).then(|| SubscriptionId(self.table[last].next))
+    }
+
+    /// How many the connection has.
+    pub(super) fn count(&self, connection: ConnectionId) -> usize {
+        self.list(connection).map_or(0, |list| list.count as usize)
+    }
+
+    fn list(&self, connection: ConnectionId) -> Option<&List> {
+        ((connection.0 as usize) < self.lists.len()).then(|| &self.lists[connection.0])
     }
 
     /// The one that the same connection made after this one.
     pub(super) fn after(&self, id: SubscriptionId) -> Option<SubscriptionId> {
         let subscription = &self.table[id.0];
-        (self.last[subscription.connection.0].0 != id.0).then_some(SubscriptionId(subscription.next))
+        (self.lists[subscription.connection.0].last != id.0).then_some(SubscriptionId(subscription.next))
     }
 }
 
@@ -194,9 +207,11 @@ mod tests {
             .map(|c| subscriptions.insert(if c == 2 { bob } else { ann }, ChannelId(c), 0, 0, Transport::WebSocket))
             .collect();
         assert_eq!(list(&subscriptions, ann), [0, 1, 3, 4]);
+        assert_eq!([ann, bob, ConnectionId(9_999)].map(|of| subscriptions.count(of)), [4, 1, 0]);
         for (gone, left) in [(4, vec![0, 1, 3]), (0, vec![1, 3]), (3, vec![1]), (1, vec![])] {
             subscriptions.remove(ids[gone]);
             assert_eq!(list(&subscriptions, ann), left);
+            assert_eq!(subscriptions.count(ann), left.len());
         }
         assert_eq!(list(&subscriptions, bob), [2]);
         assert!(list(&subscriptions, ConnectionId(9_999)).is_empty());
