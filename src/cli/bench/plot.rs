@@ -75,7 +75,7 @@ impl Chart {
                 points.join(" ")
             );
             let style = format!("text-anchor=\"end\" fill=\"{colour}\"");
-            text(svg, (right - 6.0, TOP + 16.0 + 16.0 * index as f64), &style, &curve.name);
+            text(svg, (right - 180.0 * index as f64, TOP - 8.0), &style, &curve.name);
         }
     }
 
