@@ -72,6 +72,8 @@ fn each_wrong_of_an_event_stream_is_told() {
             let output =
                 bench(&format!("fanout http://{address}/a -n 3 --inflight 4 --count 20 --transport sse --json"));
             check(&output, wrong, told, if wrong == Wrong::Refuse { 1 } else { 3 });
+            let reason = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(reason.contains("answered 403"), wrong == Wrong::Refuse, "{reason}");
         }
     }
 }

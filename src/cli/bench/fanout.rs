@@ -25,6 +25,8 @@ struct Fanout {
     settled: u32,
     published: u32,
     answered: u32,
+    /// The status of the first answer that refuses one.
+    refusal: Option<u16>,
     requests: Vec<u8>,
 }
 
@@ -80,6 +82,7 @@ impl Fanout {
             settled: 0,
             published: 0,
             answered: 0,
+            refusal: None,
             requests: Vec::new(),
         }
     }
@@ -150,7 +153,7 @@ impl Fanout {
         self.settle();
     }
 
-    fn end(mut self, swarm: &Swarm) -> Tally {
+    fn end(mut self, swarm: &mut Swarm) -> Tally {
         let faults = &mut self.tally.faults;
         let open = (0..self.receivers.len()).filter(|at| !swarm.is_closed(*at));
         let refused = faults.refused;
@@ -160,6 +163,9 @@ impl Fanout {
             faults.lost = faults.lost.saturating_sub(refused);
         });
         faults.closed = swarm.closed;
+        if let Some(code) = self.refusal {
+            swarm.trouble = Some(format!("the server answered {code} to a publication"));
+        }
         self.tally.publications = self.published.into();
         self.tally
     }
@@ -171,6 +177,7 @@ impl Fanout {
             return;
         }
         self.tally.faults.refused += 1;
+        self.refusal.get_or_insert(code);
         if let Some(awaited) = index.and_then(|index| self.awaited.get_mut(index as usize)) {
             *awaited = 0;
             self.settle();

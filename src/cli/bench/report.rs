@@ -305,6 +305,9 @@ const PERCENTILES: [(&str, f64); 6] =
 /// Part of a processor beyond which a program has no time left.
 const BUSY: f64 = 0.93;
 
+/// In less there is too little to tell.
+const SECONDS_MIN: f64 = 0.2;
+
 #[cfg(test)]
 mod tests {
     use super::*;
