@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::consumer::{Consumer, Context};
+use crate::wire::coding::prefers_gzip;
 use crate::wire::form::{decode_path_segment, parameter};
 use crate::wire::head::{Head, Method};
 use crate::wire::response::Response;
@@ -62,6 +63,12 @@ impl<'a> Request<'a> {
     /// The first value of the field `name`, in any case.
     pub fn field(&self, name: &str) -> Option<&'a str> {
         self.head.field(name)
+    }
+
+    /// Whether the client is better served with a response in gzip than with one in no coding, by its
+    /// `Accept-Encoding` (RFC 9110 §12.5.3).
+    pub fn prefers_gzip(&self) -> bool {
+        prefers_gzip(self.head.fields("accept-encoding"))
     }
 
     /// The content; empty where there is none.

@@ -186,7 +186,8 @@ fn read_request(client: &mut impl Read) -> Option<Vec<u8>> {
 }
 
 fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines().filter_map(|line| line.split_once(": ")).find(|(known, _)| *known == name).map(|(_, value)| value)
+    let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+    fields.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
 fn pass_on(client: TcpStream, address: &str, request: &[u8]) {
@@ -649,4 +650,65 @@ fn a_folder_of_pages_takes_the_place_of_the_built_in_ones_and_of_nothing_else() 
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(content), "{path} => {answer}");
     }
     std::fs::remove_dir_all(&folder).expect("the folder can be removed");
+}
+
+/// Head and content of what is at `path`.
+fn page(address: &str, method: &str, path: &str, fields: &str) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).expect("the server accepts");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{fields}Connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("the server reads");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 2;
+    (String::from_utf8_lossy(&answer[..end]).into_owned(), answer.split_off(end + 2))
+}
+
+#[test]
+fn a_built_in_page_is_the_same_in_both_codings_and_each_has_its_own_tag() {
+    const GZIP: &str = "Accept-Encoding: br\r\nAccept-Encoding: gzip\r\n";
+    let served = Served::start(&[]);
+    for (path, file) in [("/", "index.html"), ("/redpoll.js", "redpoll.js"), ("/favicon.svg", "favicon.svg")] {
+        let original = std::fs::read(format!("{}/html/{file}", env!("CARGO_MANIFEST_DIR"))).expect("a page");
+        let (plain, content) = page(&served.address, "GET", path, "Accept-Encoding: gzip;q=0.5, identity\r\n");
+        assert!(content == original && field(&plain, "content-encoding").is_none(), "{plain}");
+        let (coded, content) = page(&served.address, "GET", path, GZIP);
+        if cfg!(feature = "deflate") {
+            assert_eq!(field(&coded, "content-encoding"), Some("gzip"));
+            let mut inflated = Vec::new();
+            flate2::read::GzDecoder::new(&content[..]).read_to_end(&mut inflated).expect("gzip");
+            assert!(inflated == original && content.len() < original.len(), "{coded}");
+            assert_ne!(field(&plain, "etag"), field(&coded, "etag"));
+            assert_eq!([&plain, &coded].map(|head| field(head, "vary")), [Some("Accept-Encoding, Origin"); 2]);
+        }
+        for (fields, of_get) in [("", &plain), (GZIP, &coded)] {
+            let (head, content) = page(&served.address, "HEAD", path, fields);
+            assert_eq!((head.as_str(), content.len()), (of_get.as_str(), 0), "the head of HEAD is that of GET");
+        }
+    }
+}
+
+#[test]
+fn a_page_that_is_known_is_not_sent_again_in_the_coding_in_which_it_is_known() {
+    let served = Served::start(&[]);
+    let ask = |coding: &str, tags: &str| {
+        let fields = format!("Accept-Encoding: {coding}\r\nIf-None-Match: {tags}\r\n");
+        let (head, content) = page(&served.address, "GET", "/style.css", &fields);
+        let tag = field(&head, "etag").expect("every answer has the tag").to_owned();
+        assert_eq!(content.is_empty(), head.starts_with("HTTP/1.1 304 "), "{head}");
+        assert_eq!(field(&head, "cache-control"), Some("no-cache"), "{head}");
+        (content.is_empty(), tag)
+    };
+    let ((_, plain), (_, coded)) = (ask("identity", "\"x\""), ask("gzip", "\"x\""));
+    for (coding, tags, known) in [
+        ("identity", plain.clone(), true),
+        ("gzip", coded.clone(), true),
+        ("gzip", format!("{plain}, {coded}"), true),
+        ("gzip", format!("W/{coded}"), true),
+        ("gzip", "*".to_owned(), true),
+        ("gzip", plain.clone(), plain == coded),
+        ("identity", coded.clone(), plain == coded),
+    ] {
+        let tag = if coding == "gzip" { &coded } else { &plain };
+        assert_eq!(ask(coding, &tags), (known, tag.clone()), "{coding} {tags}");
+    }
 }

@@ -332,6 +332,7 @@ fn the_top_level_holds_only_what_belongs_there() {
         "LICENSE-MIT",
         "README.md",
         "benches",
+        "build.rs",
         "html",
         "rustfmt.toml",
         "src",

@@ -1,6 +1,7 @@
 //! Bytes to values and back: HTTP, WebSocket, event streams, the JSON envelope. No input or output, no state kept.
 
 pub mod close;
+pub mod coding;
 pub mod command;
 pub mod content;
 #[cfg_attr(not(feature = "deflate"), path = "no_deflate.rs")]

@@ -15,6 +15,19 @@ pub(crate) fn is_zero_weight(parameter: &str) -> bool {
         && weight.trim().bytes().all(|b| matches!(b, b'0' | b'.'))
 }
 
+/// The weight that a parameter gives, in thousandths: `q=0.5` is 500 (RFC 9110 §12.4.2).
+pub(crate) fn weight_of(parameter: &str) -> Option<u16> {
+    let (name, weight) = parameter.trim_matches([' ', '\t']).split_once('=')?;
+    let (whole, decimals) = weight.split_once('.').unwrap_or((weight, ""));
+    let is_weight = name.eq_ignore_ascii_case("q")
+        && matches!(whole, "0" | "1")
+        && decimals.len() <= 3
+        && decimals.bytes().all(|byte| byte.is_ascii_digit());
+    let digit = |at: usize| decimals.as_bytes().get(at).map_or(0, |byte| u16::from(byte - b'0'));
+    let thousandths = || u16::from(whole == "1") * 1000 + digit(0) * 100 + digit(1) * 10 + digit(2);
+    is_weight.then(thousandths).filter(|weight| *weight <= 1000)
+}
+
 /// RFC 9110 §5.6.2.
 pub(crate) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
@@ -47,6 +60,18 @@ mod tests {
     fn a_weight_is_zero_in_all_its_spellings() {
         assert!(["q=0", "Q=0.0", "q = 0.000"].into_iter().all(is_zero_weight));
         assert!(!["q=0.001", "q=1", "q=", "q", "x=0", ""].into_iter().any(is_zero_weight));
+    }
+
+    #[test]
+    fn a_weight_has_up_to_three_decimals_and_is_at_most_one() {
+        for (parameter, weight) in [("q=1", 1000), ("Q=1.000", 1000), (" q=0.5\t", 500), ("q=0.", 0), ("q=0.015", 15)] {
+            assert_eq!(weight_of(parameter), Some(weight), "{parameter}");
+        }
+        for parameter in
+            ["", "q", "q=", "q=.5", "q=1.001", "q=2", "q=0.0001", "q=0.5x", "q=-0", "q = 1", "x=1", "q=1;q=1"]
+        {
+            assert_eq!(weight_of(parameter), None, "{parameter}");
+        }
     }
 
     #[test]

@@ -5,18 +5,28 @@ use std::path::{Path, PathBuf};
 
 use redpoll::{Request, Response, Server, Status};
 
-/// Path, file name, bytes.
+/// A page as `build.rs` has prepared it.
+macro_rules! embedded {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/", $name))
+    };
+}
+
+/// Path, file name, bytes as they are embedded.
 const BUILT_IN: [(&str, &str, &[u8]); 7] = [
-    ("/", "index.html", include_bytes!("../../../html/index.html")),
-    ("/style.css", "style.css", include_bytes!("../../../html/style.css")),
-    ("/chat.js", "chat.js", include_bytes!("../../../html/chat.js")),
-    ("/people.js", "people.js", include_bytes!("../../../html/people.js")),
-    ("/redpoll.js", "redpoll.js", include_bytes!("../../../html/redpoll.js")),
-    ("/home.js", "home.js", include_bytes!("../../../html/home.js")),
-    ("/favicon.svg", "favicon.svg", include_bytes!("../../../html/favicon.svg")),
+    ("/", "index.html", embedded!("index.html")),
+    ("/style.css", "style.css", embedded!("style.css")),
+    ("/chat.js", "chat.js", embedded!("chat.js")),
+    ("/people.js", "people.js", embedded!("people.js")),
+    ("/redpoll.js", "redpoll.js", embedded!("redpoll.js")),
+    ("/home.js", "home.js", embedded!("home.js")),
+    ("/favicon.svg", "favicon.svg", embedded!("favicon.svg")),
 ];
 
-/// The tutorial's page, which `/home/` serves.
+/// Whether `build.rs` has compressed what is embedded.
+const COMPRESSED: bool = cfg!(feature = "deflate");
+
+/// The tutorial's page, which `/home/` fills in and serves; for its 1 KB nothing has to be inflated each time.
 pub(super) const HOME: &[u8] = include_bytes!("../../../html/home.html");
 
 /// Of the built-in pages. Nothing inline, nothing from elsewhere: a message that should ever become HTML still could
@@ -32,8 +42,8 @@ pub(super) fn routes(mut server: Server, html: Option<PathBuf>) -> Server {
             .get("/{*path}", move |request, _| file(&folder, request.param("path")));
     }
     for (path, name, bytes) in BUILT_IN {
-        let tag = format!("\"{}\"", sha1_of(bytes));
-        server = server.get(path, move |request, _| built_in(request, name, bytes, &tag));
+        let page = BuiltIn { name, bytes, hash: sha1_of(bytes) };
+        server = server.get(path, move |request, _| page.answer(request));
     }
     server
 }
@@ -52,14 +62,55 @@ pub(super) fn page(name: &str, bytes: impl Into<Cow<'static, [u8]>>, cache: &'st
     response.field("Referrer-Policy", "no-referrer").field("Cache-Control", cache)
 }
 
-fn built_in(request: &Request, name: &str, bytes: &'static [u8], tag: &str) -> Response {
-    let known = request.field("if-none-match").is_some_and(|tags| tags.split(',').any(|known| known.trim() == tag));
-    let response = if known { Response::new(304) } else { page(name, bytes, "no-cache") };
-    response.field("Content-Security-Policy", CONTENT_SECURITY_POLICY).field("ETag", tag.to_owned())
+/// A page of the binary, in two representations where it is compressed.
+struct BuiltIn {
+    name: &'static str,
+    bytes: &'static [u8],
+    /// Of `bytes`. It tells versions of the page apart in either representation.
+    hash: String,
+}
+
+impl BuiltIn {
+    fn answer(&self, request: &Request) -> Response {
+        let gzip = COMPRESSED && request.prefers_gzip();
+        let inflates = COMPRESSED && !gzip;
+        // Each representation has its own strong tag (RFC 9110 §8.8.3.3).
+        let tag = format!("\"{}{}\"", self.hash, if inflates { "-identity" } else { "" });
+        let response = match is_known(request, &tag) {
+            true => Response::new(304).field("Cache-Control", CACHE),
+            false if inflates => page(self.name, inflated(self.bytes), CACHE),
+            false if gzip => page(self.name, self.bytes, CACHE).field("Content-Encoding", "gzip"),
+            false => page(self.name, self.bytes, CACHE),
+        };
+        let vary = if COMPRESSED { "Accept-Encoding, Origin" } else { "Origin" };
+        response.field("Vary", vary).field("Content-Security-Policy", CONTENT_SECURITY_POLICY).field("ETag", tag)
+    }
+}
+
+/// `If-None-Match`, which compares weakly (RFC 9110 §13.1.2): a proxy that compresses marks the tag as weak.
+fn is_known(request: &Request, tag: &str) -> bool {
+    let matches = |known: &str| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag;
+    request.field("if-none-match").is_some_and(|tags| tags.split(',').any(|known| matches(known.trim())))
+}
+
+/// The page that `build.rs` has compressed.
+#[cfg(feature = "deflate")]
+fn inflated(gzip: &[u8]) -> Vec<u8> {
+    // The last four bytes are the page's length (RFC 1952 §2.3.1).
+    let length = gzip.last_chunk().map_or(0, |length| u32::from_le_bytes(*length));
+    let mut page = Vec::with_capacity(length as usize);
+    let read = flate2::Decompress::new_gzip(15).decompress_vec(gzip, &mut page, flate2::FlushDecompress::Finish);
+    debug_assert!(read.is_ok_and(|status| status == flate2::Status::StreamEnd), "build.rs has written a whole page");
+    page
+}
+
+#[cfg(not(feature = "deflate"))]
+fn inflated(page: &'static [u8]) -> &'static [u8] {
+    page
 }
 
 fn file(folder: &Path, path: &str) -> Response {
-    read(folder, path).map_or_else(Response::from, |bytes| page(path, bytes, "no-cache"))
+    read(folder, path).map_or_else(Response::from, |bytes| page(path, bytes, CACHE))
 }
 
 /// A file below `folder`. The path may not lead out of it, also not by a symbolic link, nor to hidden files.
@@ -112,6 +163,9 @@ const MEDIA_TYPES: [(&str, &str); 15] = [
     ("wasm", "application/wasm"),
     ("woff2", "font/woff2"),
 ];
+
+/// To be kept, and asked about each time.
+const CACHE: &str = "no-cache";
 
 /// Files are read whole, on the one thread.
 const FILE_BYTES_MAX: u64 = 8 << 20;
