@@ -1,6 +1,7 @@
-//! Prepares the pages that are built into the binary.
+//! Prepares the pages that are built into the binary, and makes the static binary smaller where the linker can.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 fn main() {
@@ -8,6 +9,9 @@ fn main() {
     println!("cargo:rerun-if-changed=html");
     let out = PathBuf::from(variable("OUT_DIR"));
     pages(&out);
+    if is_static_release() {
+        link_smaller(&out);
+    }
 }
 
 /// The pages as they are embedded: compressed where the build has what inflates them again.
@@ -31,6 +35,59 @@ fn embedded(page: Vec<u8>) -> Vec<u8> {
     page
 }
 
+/// Whether this is the one binary that is meant to be small: static, for releases without what debuggers need, and for
+/// the machine that builds it, which can try it.
+fn is_static_release() -> bool {
+    let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+    variable("TARGET") == "x86_64-unknown-linux-gnu"
+        && variable("HOST") == variable("TARGET")
+        && variable("PROFILE") == "release"
+        && variable("DEBUG") == "false"
+        && features.split(',').any(|feature| feature == "crt-static")
+}
+
+/// Links with each option with which a program can be linked here, and then runs.
+fn link_smaller(out: &Path) {
+    let script = out.join("discard.ld");
+    fs::write(&script, DISCARD).expect("OUT_DIR can be written");
+    let options = ["-Wl,-z,pack-relative-relocs".to_owned(), format!("-Wl,-T,{}", script.display())];
+    let mut chosen = Vec::new();
+    for option in options {
+        chosen.push(option);
+        if !runs_with(&chosen, out) {
+            chosen.pop();
+        }
+    }
+    for option in chosen {
+        println!("cargo:rustc-link-arg-bins={option}");
+    }
+}
+
+/// Whether an empty program, linked like the real one and with `options`, runs. Packed relocations need a C library
+/// that knows them (glibc 2.36): with an older one the program links, and crashes when it starts.
+fn runs_with(options: &[String], out: &Path) -> bool {
+    let (source, program) = (out.join("probe.rs"), out.join("probe"));
+    fs::write(&source, "fn main() {}").expect("OUT_DIR can be written");
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let linker = env::var("RUSTC_LINKER").map(|linker| format!("-Clinker={linker}"));
+    let mut rustc = Command::new(variable("RUSTC"));
+    rustc.arg(source).arg("-o").arg(&program).args(["--target", &variable("TARGET"), "-Cpanic=abort"]);
+    rustc.args(flags.split('\x1f').filter(|flag| !flag.is_empty())).args(linker);
+    rustc.args(options.iter().map(|option| format!("-Clink-arg={option}")));
+    let succeeds = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+    let runs = succeeds(&mut rustc) && succeeds(&mut Command::new(&program));
+    // It is larger than what it makes smaller. Where it does not link, there is none.
+    let _ = fs::remove_file(program);
+    runs
+}
+
 fn variable(name: &str) -> String {
     env::var(name).expect("Cargo tells a build script what it builds")
 }
+
+/// What only unwinding needs. A panic says what and where, and aborts; a backtrace after that would have no names, which
+/// are stripped. With `INSERT` the linker's own script stays in force.
+const DISCARD: &str = "SECTIONS {
+    /DISCARD/ : { *(.eh_frame .eh_frame.* .gcc_except_table .gcc_except_table.*) }
+} INSERT AFTER .text;
+";
