@@ -146,13 +146,18 @@ impl Answer {
 
     /// Why the server refuses, for people: the problem's detail (RFC 9457) if there is one.
     pub(crate) fn refusal(&self, content: &[u8]) -> String {
-        let problem: Option<serde_json::Value> = serde_json::from_slice(content).ok();
+        let problem = json(content);
         let detail = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str()).unwrap_or_default();
         let words = if detail.is_empty() { &self.reason } else { detail };
         // Whatever a server sends: one line, and nothing that a terminal would obey.
         let words: String = words.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
         format!("the server answered {}: {words}", self.code)
     }
+}
+
+/// The JSON that a server sends. Read as a string, like all of it: for a slice the whole reader would be there twice.
+pub(crate) fn json(content: &[u8]) -> Option<serde_json::Value> {
+    serde_json::from_str(std::str::from_utf8(content).ok()?).ok()
 }
 
 /// Content as it arrives.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use super::http::{Answer, Connection, explain};
-use super::retry::{Backoff, nonce};
+use super::retry::{Backoff, nonce, seconds};
 use super::url::{Url, encode_parameter};
 
 /// What `redpoll pub` is to do.
@@ -116,7 +116,7 @@ impl Publisher<'_> {
 
 fn wait(backoff: &mut Backoff, why: &str, asked: Option<Duration>) {
     let wait = backoff.next(asked);
-    super::tell(&format!("{why}; trying again in {:.1} s", wait.as_secs_f64()));
+    super::tell(&format!("{why}; trying again in {}", seconds(wait)));
     std::thread::sleep(wait);
 }
 

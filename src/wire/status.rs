@@ -40,7 +40,8 @@ impl Status {
 
     /// The problem details of RFC 9457 §3.1: `{"status":404,"title":"Not Found","detail":"..."}`.
     pub fn problem(&self) -> String {
-        serde_json::json!({"status": self.code, "title": self.title(), "detail": self.explanation()}).to_string()
+        let detail = serde_json::to_string(self.explanation()).expect("a string is always JSON");
+        format!(r#"{{"status":{},"title":"{}","detail":{detail}}}"#, self.code, self.title())
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::session::Session;
 use super::{Connection, Ending, refused};
-use crate::cli::http::ANSWER_TIMEOUT;
+use crate::cli::http::{ANSWER_TIMEOUT, json};
 
 /// Polls one after the other on one connection. `wait_s` is how long the server may hold one; 0 polls each second.
 pub(super) fn run(session: &mut Session, wait_s: u64) -> Result<Infallible, Ending> {
@@ -38,7 +38,7 @@ fn poll(session: &mut Session, connection: &mut Connection, wait_s: u64) -> Resu
         return Err(refused(connection, &answer));
     }
     let content = connection.read_content(&answer)?;
-    let polled: Value = serde_json::from_slice(&content).map_err(|_| unreadable())?;
+    let polled = json(&content).ok_or_else(unreadable)?;
     session.connected();
     Ok((take(session, &polled)?, answer.keeps_alive()))
 }

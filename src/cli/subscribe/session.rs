@@ -9,6 +9,7 @@ use redpoll::wire::envelope::{Payload, push_envelope};
 use serde_json::Value;
 
 use super::{Ending, Subscribe, Url};
+use crate::cli::retry::seconds;
 
 /// A subscription over all its connections.
 pub(super) struct Session {
@@ -67,7 +68,7 @@ impl Session {
 
     pub(super) fn lost(&mut self, why: &str, wait: Duration) {
         self.is_lost = true;
-        crate::cli::tell(&format!("{why}; connecting again in {:.1} s", wait.as_secs_f64()));
+        crate::cli::tell(&format!("{why}; connecting again in {}", seconds(wait)));
     }
 
     pub(super) fn connected(&mut self) {

@@ -12,6 +12,7 @@ use redpoll::wire::message::{Decoder, Event, Limits, Role};
 
 use super::session::Session;
 use super::{Connection, Ending, refused};
+use crate::cli::http::json;
 use crate::cli::retry::{entropy, nonce};
 
 pub(super) fn run(session: &mut Session) -> Result<Infallible, Ending> {
@@ -67,7 +68,7 @@ fn receive(session: &mut Session, connection: &mut Connection) -> Result<Infalli
 fn handle(session: &mut Session, connection: &mut Connection, event: Event) -> Result<(), Ending> {
     match event {
         // What is not JSON is no message of the subprotocol.
-        Event::Message { data, .. } => serde_json::from_slice(data).map_or(Ok(()), |value| session.take(&value)),
+        Event::Message { data, .. } => json(data).map_or(Ok(()), |value| session.take(&value)),
         Event::Ping(payload) => Ok(send(connection, Opcode::Pong, payload)?),
         Event::Pong(_) => Ok(()),
         Event::Close(code) => {
