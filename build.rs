@@ -85,8 +85,9 @@ fn variable(name: &str) -> String {
     env::var(name).expect("Cargo tells a build script what it builds")
 }
 
-/// What only unwinding needs. A panic says what and where, and aborts; a backtrace after that would have no names, which
-/// are stripped. With `INSERT` the linker's own script stays in force.
+/// What only unwinding needs. A panic says what and where, and aborts; of a backtrace bare addresses are lost, since
+/// names are stripped. Who wants to debug or profile asks for debug information, and keeps it all. With `INSERT` the
+/// linker's own script stays in force.
 const DISCARD: &str = "SECTIONS {
     /DISCARD/ : { *(.eh_frame .eh_frame.* .gcc_except_table .gcc_except_table.*) }
 } INSERT AFTER .text;
