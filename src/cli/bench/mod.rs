@@ -4,6 +4,7 @@ mod churn;
 mod connect;
 mod echo;
 mod fanout;
+mod figures;
 mod idle;
 mod latency;
 mod link;

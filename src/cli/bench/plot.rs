@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::figures::decimal;
+
 /// One chart.
 pub(super) struct Chart {
     pub(super) title: String,
@@ -34,14 +36,14 @@ pub(super) struct Curve {
 
 /// A whole file.
 pub(super) fn draw(charts: &[Chart]) -> String {
-    let height = HEIGHT * charts.len() as f64;
+    let (width, height) = (decimal(WIDTH, 0), decimal(HEIGHT * charts.len() as f64, 0));
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
          height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
     for (index, chart) in charts.iter().enumerate() {
-        let _ = writeln!(svg, "<g transform=\"translate(0 {})\">", HEIGHT * index as f64);
+        let _ = writeln!(svg, "<g transform=\"translate(0 {})\">", place(HEIGHT * index as f64));
         chart.draw(&mut svg);
         svg.push_str("</g>\n");
     }
@@ -67,8 +69,11 @@ impl Chart {
         text(svg, ((LEFT + right) / 2.0, bottom + 34.0), "text-anchor=\"middle\"", self.x.label);
         text(svg, (LEFT, TOP - 8.0), "text-anchor=\"middle\"", self.y.label);
         for (index, (curve, colour)) in self.curves.iter().zip(COLOURS.iter().cycle()).enumerate() {
-            let points: Vec<String> =
-                curve.points.iter().map(|(x, y)| format!("{:.1},{:.1}", self.across(*x), self.down(*y))).collect();
+            let points: Vec<String> = curve
+                .points
+                .iter()
+                .map(|(x, y)| format!("{},{}", place(self.across(*x)), place(self.down(*y))))
+                .collect();
             let _ = writeln!(
                 svg,
                 "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{}\"/>",
@@ -156,17 +161,23 @@ fn step(most: f64) -> f64 {
 fn short(value: f64) -> String {
     let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
     let (unit, name) = units.into_iter().find(|(unit, _)| value >= *unit).unwrap_or((1.0, ""));
-    let digits = format!("{:.2}", value / unit);
+    let digits = decimal(value / unit, 2);
     format!("{}{name}", digits.trim_end_matches('0').trim_end_matches('.'))
 }
 
 fn text(svg: &mut String, (x, y): (f64, f64), attributes: &str, text: &str) {
     let text = text.replace('&', "&amp;").replace('<', "&lt;");
-    let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" {attributes}>{text}</text>");
+    let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" {attributes}>{text}</text>", place(x), place(y));
 }
 
-fn line(svg: &mut String, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
-    let _ = writeln!(svg, "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"#ddd\"/>");
+/// A coordinate; a tenth of a pixel is fine enough.
+fn place(at: f64) -> String {
+    decimal(at, 1)
+}
+
+fn line(svg: &mut String, from: (f64, f64), to: (f64, f64)) {
+    let [x1, y1, x2, y2] = [from.0, from.1, to.0, to.1].map(place);
+    let _ = writeln!(svg, "<line x1=\"{x1}\" y1=\"{y1}\" x2=\"{x2}\" y2=\"{y2}\" stroke=\"#ddd\"/>");
 }
 
 const WIDTH: f64 = 720.0;

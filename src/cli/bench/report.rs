@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use super::figures::{bytes, decimal, grouped, time};
 use super::plot::{Axis, Chart, Curve, Scale, draw};
 use super::run::Tally;
 use super::{Bench, Pace, Scenario};
@@ -34,7 +35,7 @@ impl Report<'_> {
             row("publications", self.each_second(tally.publications));
         }
         match options.scenario {
-            Scenario::Idle => row("held for", format!("{:.1} s", tally.cost.seconds)),
+            Scenario::Idle => row("held for", format!("{} s", decimal(tally.cost.seconds, 1))),
             Scenario::Churn => row("connections", self.each_second(tally.messages)),
             _ => row("messages", self.each_second(tally.messages)),
         }
@@ -57,7 +58,7 @@ impl Report<'_> {
     fn title(&self) -> String {
         let Bench { scenario, transport, size, depth, pace, url, .. } = self.options;
         let connections = grouped(self.tally.opened as u64);
-        let (size, transport) = (bytes(*size as f64), transport.name());
+        let (size, transport) = (bytes(*size as u64), transport.name());
         match (scenario, pace) {
             (Scenario::Idle | Scenario::Churn, _) => {
                 format!("{} {}: {connections} connections, {transport}", scenario.name(), url.authority)
@@ -76,7 +77,7 @@ impl Report<'_> {
 
     fn each_second(&self, count: u64) -> String {
         let rate = count as f64 / self.tally.cost.seconds.max(1e-6);
-        format!("{} in {:.2} s, {} a second", grouped(count), self.tally.cost.seconds, grouped(rate as u64))
+        format!("{} in {} s, {} a second", grouped(count), decimal(self.tally.cost.seconds, 2), grouped(rate as u64))
     }
 
     fn latency_name(&self) -> &'static str {
@@ -105,26 +106,26 @@ impl Report<'_> {
         let processor = |seconds: f64| {
             let each = match self.tally.messages {
                 count if count > 0 && self.options.scenario != Scenario::Idle => {
-                    format!(", {:.2} µs a {unit}", seconds * 1e6 / count as f64)
+                    format!(", {} µs a {unit}", decimal(seconds * 1e6 / count as f64, 2))
                 }
                 _ => String::new(),
             };
-            format!("{:.1} % of a processor{each}", 100.0 * seconds / cost.seconds.max(1e-6))
+            format!("{} % of a processor{each}", decimal(100.0 * seconds / cost.seconds.max(1e-6), 1))
         };
         costs.extend(cost.server_cpu_seconds.map(|seconds| ("server", processor(seconds))));
         costs.extend(cost.own_cpu_seconds.map(|seconds| ("load", processor(seconds))));
         if let (Some(before), Some(after)) = (self.memory_before().0, cost.after.server) {
-            costs.push(("resident", format!("{}, before {}", bytes(after as f64), bytes(before as f64))));
+            costs.push(("resident", format!("{}, before {}", bytes(after), bytes(before))));
         }
         if self.options.scenario != Scenario::Idle {
             return costs;
         }
         // Other programs have buffers too: this says something where there are many connections and little else.
         if let (Some(before), Some(after)) = (self.memory_before().1, cost.after.kernel) {
-            costs.push(("TCP buffers", format!("{}, before {}", bytes(after as f64), bytes(before as f64))));
+            costs.push(("TCP buffers", format!("{}, before {}", bytes(after), bytes(before))));
         }
         if let Some(each) = self.bytes_per_connection() {
-            costs.push(("a connection", format!("{each:.1} B resident, from half of them to all")));
+            costs.push(("a connection", format!("{} B resident, from half of them to all", decimal(each, 1))));
         }
         costs
     }
@@ -152,9 +153,9 @@ impl Report<'_> {
             own > BUSY && server.is_none_or(|server| server < own) && self.options.scenario != Scenario::Idle;
         is_limit.then(|| {
             let beside = server.map_or("; what the server used, --pid tells".to_owned(), |server| {
-                format!(", the server {:.0} %", 100.0 * server)
+                format!(", the server {} %", decimal(100.0 * server, 0))
             });
-            format!("the load was the limit: it used {:.0} % of a processor{beside}", 100.0 * own)
+            format!("the load was the limit: it used {} % of a processor{beside}", decimal(100.0 * own, 0))
         })
     }
 
@@ -271,34 +272,6 @@ impl Report<'_> {
     }
 }
 
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-fn time(us: u64) -> String {
-    match us {
-        0..1_000 => format!("{us} µs"),
-        1_000..1_000_000 => format!("{:.2} ms", us as f64 / 1e3),
-        _ => format!("{:.2} s", us as f64 / 1e6),
-    }
-}
-
-fn bytes(count: f64) -> String {
-    match count {
-        count if count < 1_024.0 => format!("{count} B"),
-        count if count < 1_048_576.0 => format!("{:.1} KiB", count / 1_024.0),
-        count => format!("{:.1} MiB", count / 1_048_576.0),
-    }
-}
-
 const PERCENTILES: [(&str, f64); 6] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999), ("max", 1.0)];
 
@@ -307,15 +280,3 @@ const BUSY: f64 = 0.93;
 
 /// In less there is too little to tell.
 const SECONDS_MIN: f64 = 0.2;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_for_people() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([7, 1_500, 2_000_000].map(time), ["7 µs", "1.50 ms", "2.00 s"]);
-        assert_eq!([16.0, 65_536.0, 3_145_728.0].map(bytes), ["16 B", "64.0 KiB", "3.0 MiB"]);
-    }
-}
