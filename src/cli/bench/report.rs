@@ -149,8 +149,10 @@ impl Report<'_> {
     fn limit(&self) -> Option<String> {
         let cost = self.tally.cost;
         let (own, server) = (cost.own_cpu_seconds? / cost.seconds, cost.server_cpu_seconds.map(|it| it / cost.seconds));
-        let is_limit =
-            own > BUSY && server.is_none_or(|server| server < own) && self.options.scenario != Scenario::Idle;
+        let is_limit = cost.seconds > SECONDS_MIN
+            && own > BUSY
+            && server.is_none_or(|server| server < own)
+            && self.options.scenario != Scenario::Idle;
         is_limit.then(|| {
             let beside = server.map_or("; what the server used, --pid tells".to_owned(), |server| {
                 format!(", the server {} %", decimal(100.0 * server, 0))
