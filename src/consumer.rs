@@ -111,6 +111,11 @@ impl<'a> Message<'a> {
         Message { data, binary: true, event: None }
     }
 
+    /// What a client has sent: a text that has been checked already, or binary.
+    pub(crate) fn received(data: &'a [u8], text: bool) -> Message<'a> {
+        Message { data, binary: !text, event: None }
+    }
+
     /// The same message with an event name.
     pub fn with_event(self, event: Option<&'a str>) -> Message<'a> {
         Message { event, ..self }

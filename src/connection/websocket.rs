@@ -39,16 +39,14 @@ impl WebSocket {
     /// Sends a message to this client alone. One that speaks `redpoll.v1` gets JSON, as all that it gets.
     pub(crate) fn send(&self, message: Message, world: &mut World) {
         let World { hub, output, .. } = world;
-        let mut json = Vec::new();
-        let (binary, data) = match (self.commands, message.text()) {
-            (false, _) => (message.is_binary(), message.data()),
-            (true, text) => {
-                push_direct(&mut json, text.map_or(Payload::Binary(message.data()), Payload::Text));
-                (false, &json[..])
-            }
-        };
-        let opcode = if binary { Opcode::Binary } else { Opcode::Text };
-        hub.deflater().encode(opcode, data, self.form.window(), output);
+        let window = self.form.window();
+        if self.commands {
+            let mut json = Vec::new();
+            push_direct(&mut json, message.text().map_or(Payload::Binary(message.data()), Payload::Text));
+            return hub.deflater().encode(Opcode::Text, &json, window, output);
+        }
+        let opcode = if message.is_binary() { Opcode::Binary } else { Opcode::Text };
+        hub.deflater().encode(opcode, message.data(), window, output);
     }
 }
 
@@ -175,27 +173,29 @@ impl Visit<'_> {
     ) -> Option<Ending> {
         let State::WebSocket(websocket, _) = &self.connection.state else { return None };
         let limits = websocket.limits(&self.world.config);
+        let mut call = Call::default();
         loop {
             let (used, event) = match decoder.decode(&mut bytes[*at..], &limits) {
                 Ok(decoded) => decoded,
                 Err(violation) => return Some(Ending::Violation(violation)),
             };
             *at += used;
-            let ending = self.receive_event(event?, consumer);
+            let ending = self.receive_event(event?, consumer, &mut call);
             if ending.is_some() || self.must_pause() {
                 return ending;
             }
         }
     }
 
-    fn receive_event(&mut self, event: Event, consumer: &mut dyn Consumer) -> Option<Ending> {
+    /// `call` serves all messages of one read: whatever it asks for besides publishing ends the connection.
+    fn receive_event(&mut self, event: Event, consumer: &mut dyn Consumer, call: &mut Call) -> Option<Ending> {
         match event {
             Event::Message { text, deflated, data } => {
                 self.world.counters.messages += 1;
                 log::trace!("{}: {} of {} bytes", self.id.0, if text { "text" } else { "binary" }, data.len());
                 match deflated {
-                    true => self.receive_deflated(text, data, consumer),
-                    false => self.receive_message(text, data, consumer),
+                    true => self.receive_deflated(text, data, consumer, call),
+                    false => self.receive_message(text, data, consumer, call),
                 }
             }
             Event::Ping(payload) => {
@@ -208,14 +208,20 @@ impl Visit<'_> {
     }
 
     /// Inflates a message, which the consumer then gets like any other.
-    fn receive_deflated(&mut self, text: bool, data: &[u8], consumer: &mut dyn Consumer) -> Option<Ending> {
+    fn receive_deflated(
+        &mut self,
+        text: bool,
+        data: &[u8],
+        consumer: &mut dyn Consumer,
+        call: &mut Call,
+    ) -> Option<Ending> {
         let State::WebSocket(websocket, _) = &self.connection.state else { return None };
         let Limits { message_bytes_max, .. } = websocket.limits(&self.world.config);
         let mut message = std::mem::take(&mut self.world.inflated);
         let inflated = self.world.inflater.inflate(data, message_bytes_max, &mut message);
         let checked = inflated.and_then(|()| if text { utf8::check(&message) } else { Ok(()) });
         let ending = match checked {
-            Ok(()) => self.receive_message(text, &message, consumer),
+            Ok(()) => self.receive_message(text, &message, consumer, call),
             Err(violation) => Some(Ending::Violation(violation)),
         };
         message.clear();
@@ -224,17 +230,20 @@ impl Visit<'_> {
         ending
     }
 
-    fn receive_message(&mut self, text: bool, data: &[u8], consumer: &mut dyn Consumer) -> Option<Ending> {
-        let message = match std::str::from_utf8(data) {
-            Ok(data) if text => Message::text_of(data),
-            _ => Message::binary_of(data),
-        };
+    fn receive_message(
+        &mut self,
+        text: bool,
+        data: &[u8],
+        consumer: &mut dyn Consumer,
+        call: &mut Call,
+    ) -> Option<Ending> {
+        let message = Message::received(data, text);
         if let State::WebSocket(WebSocket { commands: true, .. }, _) = self.connection.state {
             return self.receive_command(message, consumer).map(|code| Ending::Consumer(code, String::new()));
         }
-        let mut call = Call::default();
-        consumer.receive(message, &mut self.context(&mut call, None));
-        match (call.close, call.refused) {
+        consumer.receive(message, &mut self.context(call, None));
+        call.published.clear();
+        match (call.close, call.refused.take()) {
             (Some(code), _) => Some(Ending::Consumer(code, String::new())),
             (None, Some(refused)) if refused.code() == 503 => {
                 Some(Ending::Consumer(CloseCode::TRY_AGAIN_LATER, refused.to_string()))

@@ -38,13 +38,21 @@ impl Deflater {
 
     /// Appends a whole message as a server sends it, compressed if that was agreed on and makes it smaller.
     pub fn encode(&mut self, opcode: Opcode, payload: &[u8], agreed: Option<Window>, out: &mut Vec<u8>) {
-        let mut compressed = std::mem::take(&mut self.compressed);
         match self.window_for(payload.len(), agreed) {
-            Some(window) if self.deflate(payload, window, &mut compressed) => {
+            Some(window) => self.encode_deflated(opcode, payload, window, out),
+            None => frame::encode(opcode, payload, out),
+        }
+    }
+
+    /// The same, compressed if that makes it smaller.
+    fn encode_deflated(&mut self, opcode: Opcode, payload: &[u8], window: Window, out: &mut Vec<u8>) {
+        let mut compressed = std::mem::take(&mut self.compressed);
+        match self.deflate(payload, window, &mut compressed) {
+            true => {
                 Header { rsv1: true, ..Header::new(opcode, compressed.len() as u64) }.encode(out);
                 out.extend_from_slice(&compressed);
             }
-            _ => frame::encode(opcode, payload, out),
+            false => frame::encode(opcode, payload, out),
         }
         compressed.clear();
         compressed.shrink_to(KEPT_BYTES);

@@ -258,11 +258,11 @@ impl Partial {
     fn collect(&mut self, mut frame: Frame, bytes: &mut [u8]) -> Result<(usize, Option<Found>), Violation> {
         let count = bytes.len().min(frame.missing);
         let arrived = &mut bytes[..count];
-        frame.unmask(arrived);
+        let ascii = frame.unmask(arrived);
         if let Some(message) = &mut self.message
             && !frame.header.opcode.is_control()
         {
-            message.push(arrived)?;
+            message.push(arrived, ascii)?;
         }
         self.make_room(&frame, count);
         self.data.extend_from_slice(arrived);
@@ -323,18 +323,17 @@ impl Frame {
         self.header.fin && self.header.opcode != Opcode::Continuation
     }
 
-    /// Takes the mask off the next bytes of the payload.
-    fn unmask(&self, bytes: &mut [u8]) {
-        if let Some(key) = self.header.masking_key {
-            mask::unmask(bytes, key, self.header.payload_bytes as usize - self.missing);
-        }
+    /// Takes the mask off the next bytes of the payload. Returns whether they are known to be ASCII.
+    fn unmask(&self, bytes: &mut [u8]) -> bool {
+        let before = self.header.payload_bytes as usize - self.missing;
+        self.header.masking_key.is_some_and(|key| mask::unmask(bytes, key, before))
     }
 
     /// Takes a message or control frame whose payload is all there.
     fn take_in_place(&self, payload: &mut [u8]) -> Result<Found, Violation> {
         let Header { opcode, rsv1: deflated, .. } = self.header;
-        self.unmask(payload);
-        if opcode == Opcode::Text && !deflated {
+        let ascii = self.unmask(payload);
+        if opcode == Opcode::Text && !deflated && !ascii {
             utf8::check(payload)?;
         }
         Ok(Found { opcode, deflated, payload_bytes: payload.len(), kept: false })
@@ -356,10 +355,12 @@ struct Message {
 }
 
 impl Message {
-    /// Checks the next bytes as they arrive: a text fails at the first byte that cannot be right (RFC 6455 §8.1).
-    fn push(&mut self, bytes: &[u8]) -> Result<(), Violation> {
+    /// Checks the next bytes as they arrive: a text fails at the first byte that cannot be right (RFC 6455 §8.1). What
+    /// is known to be `ascii` is right, unless it comes in the middle of a character.
+    fn push(&mut self, bytes: &[u8], ascii: bool) -> Result<(), Violation> {
         self.bytes += bytes.len();
-        if self.opcode == Opcode::Text && !self.deflated { self.utf8.push(bytes) } else { Ok(()) }
+        let right = ascii && self.utf8.complete().is_ok();
+        if self.opcode == Opcode::Text && !self.deflated && !right { self.utf8.push(bytes) } else { Ok(()) }
     }
 }
 
