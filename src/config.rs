@@ -117,13 +117,21 @@ impl Config {
     }
 }
 
-/// What one `read` takes at most: the size of the one receive buffer, lent to one connection at a time.
-pub(crate) const RECEIVE_BYTES: usize = 64 << 10;
+/// What one `read` takes at most: the size of the one receive buffer, lent to one connection at a time. It is twice the
+/// largest message, so that of many such in a row every other one comes whole and need not be collected.
+pub(crate) const RECEIVE_BYTES: usize = 128 << 10;
+
+/// Input of a connection that waits to be served: with more, it is not read.
+pub(crate) const WAITING_BYTES: usize = 64 << 10;
+
+/// About what a connection's answers may hold before they are written: what one read can complete, sent back, leaves in
+/// one write.
+pub(crate) const ANSWER_BYTES: usize = 192 << 10;
 
 /// How often one connection is read in a turn before the others have theirs.
 pub(crate) const READS_A_TURN: usize = 4;
 
-/// What is written to a connection in one call, and about what its answers may hold before they are written.
+/// About what is delivered to a connection in one write.
 pub(crate) const OUTPUT_BYTES: usize = 64 << 10;
 
 /// Subscribers that one turn offers messages to, so that a channel of a million does not stop the rest.

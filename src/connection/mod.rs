@@ -42,6 +42,7 @@ mod upgrade;
 mod websocket;
 mod world;
 
+use crate::config::{ANSWER_BYTES, WAITING_BYTES};
 use crate::consumer::{Call, Consumer, Context, Reason, Render};
 use crate::hub::{Form, Transport};
 use crate::router::Request;
@@ -130,7 +131,7 @@ impl Connection {
     /// Whether the connection may be read. What waits to be served is kept, but not without end; a head that is not
     /// finished has a limit of its own.
     pub(crate) fn may_read(&self) -> bool {
-        self.may_serve() && self.waiting_bytes() < crate::config::RECEIVE_BYTES
+        self.may_serve() && self.waiting_bytes() < WAITING_BYTES
     }
 
     /// Whether the peer has said things that are still to be served: they come before its end. A poll is not answered
@@ -249,7 +250,7 @@ impl Visit<'_> {
 
     /// The answers so far are to be written, or the publications delivered, before more is served.
     pub(crate) fn must_pause(&self) -> bool {
-        self.world.output.len() >= crate::config::OUTPUT_BYTES || self.world.congested.is_some()
+        self.world.output.len() >= ANSWER_BYTES || self.world.congested.is_some()
     }
 
     /// The peer will send nothing more.
