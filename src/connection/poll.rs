@@ -22,13 +22,16 @@ impl Poll {
     }
 }
 
-/// The last JSON body that was made, for the next poll that is to get the same.
+/// The last JSON answer that was made, for the next poll that is to get the same.
 #[derive(Debug, Default)]
 pub(crate) struct PollBody {
     /// Channel, cursor, where the messages begin, newest offset, limit and gap of the one channel; `None` if it
     /// cannot be shared.
     of: Option<(ChannelId, u64, u64, u64, u16, bool)>,
     bytes: Vec<u8>,
+    /// The terms of the head before it, and the second of its date; `None` if there is none yet.
+    head_of: Option<(Terms, u64)>,
+    head: Vec<u8>,
 }
 
 /// What a poll gets of one channel.
@@ -75,12 +78,26 @@ impl Visit<'_> {
     fn answer_json(&mut self, poll: Poll, unknown: &[SubscriptionId]) {
         let mut body = std::mem::take(&mut self.world.poll_body);
         self.world.prepare_body(&mut body, self.id, poll, unknown);
-        self.push_poll_head(poll, unknown, "application/json", body.bytes.len());
+        self.push_shared_head(poll, unknown, &mut body);
         if !poll.terms.head_only {
             self.world.output.extend_from_slice(&body.bytes);
         }
         self.world.poll_body = body;
         self.pass_messages(poll, unknown);
+    }
+
+    /// The head of a JSON answer: many polls wait for the same on the same terms, and then theirs are the same.
+    fn push_shared_head(&mut self, poll: Poll, unknown: &[SubscriptionId], body: &mut PollBody) {
+        let head_of = Some((poll.terms, self.world.now.unix_ms / 1000));
+        if body.head_of != head_of {
+            let start = self.world.output.len();
+            self.push_poll_head(poll, unknown, "application/json", body.bytes.len());
+            body.head.clear();
+            body.head.extend_from_slice(&self.world.output[start..]);
+            body.head_of = head_of.filter(|_| body.of.is_some());
+            return;
+        }
+        self.world.output.extend_from_slice(&body.head);
     }
 
     /// One payload, or none. A gap is a field.
@@ -210,7 +227,7 @@ impl World {
         if of.is_some() && body.of == of {
             return;
         }
-        body.of = of;
+        (body.of, body.head_of) = (of, None);
         body.bytes.clear();
         body.bytes.extend_from_slice(br#"{"cursor":""#);
         let gap = self.push_vector_to(&mut body.bytes, connection, poll.limit, unknown);

@@ -14,7 +14,7 @@ pub(crate) struct Responding {
 }
 
 /// What an answer takes from its request, to be kept while a poll waits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(super) persistence: Persistence,
     pub(super) head_only: bool,
