@@ -13,20 +13,20 @@ use crate::wire::status::Status;
 #[derive(Debug)]
 pub struct Request<'a> {
     head: &'a Head<'a>,
-    parameters: &'a [Parameter],
+    parameters: &'a [Parameter<'a>],
     content: &'a [u8],
 }
 
 /// What a `{name}` of the pattern stands for in a path.
 #[derive(Debug)]
-pub(crate) struct Parameter {
-    name: Box<str>,
-    raw: Box<str>,
-    decoded: Box<str>,
+pub(crate) struct Parameter<'a> {
+    name: &'a str,
+    raw: &'a str,
+    decoded: Cow<'a, str>,
 }
 
 impl<'a> Request<'a> {
-    pub(crate) fn new(head: &'a Head<'a>, parameters: &'a [Parameter], content: &'a [u8]) -> Request<'a> {
+    pub(crate) fn new(head: &'a Head<'a>, parameters: &'a [Parameter<'a>], content: &'a [u8]) -> Request<'a> {
         Request { head, parameters, content }
     }
 
@@ -42,12 +42,12 @@ impl<'a> Request<'a> {
 
     /// What the pattern's `{name}` stands for, percent-decoded; empty if the pattern has no such name.
     pub fn param(&self, name: &str) -> &'a str {
-        self.parameters.iter().find(|found| &*found.name == name).map_or("", |found| &found.decoded)
+        self.parameters.iter().find(|found| found.name == name).map_or("", |found| &found.decoded)
     }
 
     /// The same as it was sent, for what is split before it is decoded.
     pub fn param_raw(&self, name: &str) -> &'a str {
-        self.parameters.iter().find(|found| &*found.name == name).map_or("", |found| &found.raw)
+        self.parameters.iter().find(|found| found.name == name).map_or("", |found| found.raw)
     }
 
     /// The first value of `name` in the query, decoded.
@@ -131,7 +131,7 @@ impl Router {
     ///
     /// # Errors
     /// 404 where no pattern fits, 400 where a parameter cannot be decoded.
-    pub(crate) fn find(&self, path: &str) -> Result<(&Route, Vec<Parameter>), Status> {
+    pub(crate) fn find<'a>(&'a self, path: &'a str) -> Result<(&'a Route, Vec<Parameter<'a>>), Status> {
         for route in &self.routes {
             if let Some(raw) = matches(&route.pattern, path) {
                 return Ok((route, decode(&raw)?));
@@ -207,11 +207,8 @@ fn matches<'p>(pattern: &'p [Segment], path: &'p str) -> Option<Vec<(&'p str, &'
     rest.is_none().then_some(found)
 }
 
-fn decode(raw: &[(&str, &str)]) -> Result<Vec<Parameter>, Status> {
-    let parameter = |(name, raw): &(&str, &str)| {
-        let decoded = decode_path_segment(raw)?;
-        Ok(Parameter { name: (*name).into(), raw: (*raw).into(), decoded: decoded.as_ref().into() })
-    };
+fn decode<'a>(raw: &[(&'a str, &'a str)]) -> Result<Vec<Parameter<'a>>, Status> {
+    let parameter = |(name, raw): &(&'a str, &'a str)| Ok(Parameter { name, raw, decoded: decode_path_segment(raw)? });
     raw.iter().map(parameter).collect()
 }
 

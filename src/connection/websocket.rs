@@ -50,6 +50,9 @@ impl WebSocket {
     }
 }
 
+/// What every answer to an opening handshake begins with (RFC 6455 §4.2.2).
+const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Accept: ";
 /// `\u0001`, the longest way to write one byte in JSON (RFC 8259 §7).
 const JSON_ESCAPE_BYTES: usize = 6;
 /// A command besides its payload: the channel's name, the event's, the ack.
@@ -68,10 +71,9 @@ enum Ending {
 impl Visit<'_> {
     pub(super) fn begin_websocket(&mut self, handshake: &Handshake, raw: bool, unknown: &[Unknown]) {
         let output = &mut self.world.output;
-        response::push_status_line(output, 101);
-        response::push_field(output, "Upgrade", "websocket");
-        response::push_field(output, "Connection", "Upgrade");
-        response::push_field(output, "Sec-WebSocket-Accept", &handshake.accept);
+        output.extend_from_slice(SWITCHING);
+        output.extend_from_slice(handshake.accept.as_bytes());
+        output.extend_from_slice(b"\r\n");
         if handshake.subprotocol {
             response::push_field(output, "Sec-WebSocket-Protocol", SUBPROTOCOL);
         }

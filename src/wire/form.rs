@@ -10,7 +10,13 @@ use super::syntax::{excerpt, malformed};
 /// The value of the first parameter called `name` in a query, or in content of the type
 /// `application/x-www-form-urlencoded`. Decoded as `parameters` does it; nothing is copied where nothing is encoded.
 pub fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    parameters(query).find(|(known, _)| known == name).map(|(_, value)| value)
+    // Only what may be called so is decoded: a request is asked for several names, most of which it does not have.
+    let may_be = |pair: &&[u8]| match pair.strip_prefix(name.as_bytes()) {
+        Some(rest) => matches!(rest, [] | [b'=', ..]),
+        None => pair.iter().any(|byte| matches!(byte, b'%' | b'+')),
+    };
+    let pairs = query.as_bytes().split(|byte| *byte == b'&').filter(may_be).flat_map(form_urlencoded::parse);
+    pairs.into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
 /// The parameters in their order, decoded as the WHATWG URL standard parses forms: `+` is a space, a `%` that begins no
@@ -24,6 +30,9 @@ pub fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, st
 /// # Errors
 /// 400 for a `%` without two hexadecimal digits, and for what is not UTF-8 once decoded.
 pub fn decode_path_segment(segment: &str) -> Result<Cow<'_, str>, Status> {
+    if !segment.contains('%') {
+        return Ok(Cow::Borrowed(segment));
+    }
     let is_escape = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
     if !segment.split('%').skip(1).all(is_escape) {
         return Err(malformed("malformed path: a % must be followed by two hexadecimal digits (RFC 3986 §2.1)"));

@@ -4,7 +4,7 @@
 //! rule is to refuse rather than to repair: two readers of the same bytes must not come to two requests
 //! (RFC 9112 §11.2).
 
-use memchr::memchr2;
+use memchr::{memchr_iter, memchr2};
 
 use super::content::Framing;
 use super::origin::Authority;
@@ -21,8 +21,7 @@ pub struct Head<'a> {
     line: RequestLine<'a>,
     /// The authority the client meant: that of an absolute-form target, else `Host`; empty where HTTP/1.0 gave none.
     host: &'a str,
-    fields: [httparse::Header<'a>; FIELDS_MAX],
-    field_count: usize,
+    fields: Vec<httparse::Header<'a>>,
 }
 
 impl<'a> Head<'a> {
@@ -36,13 +35,8 @@ impl<'a> Head<'a> {
         let text = std::str::from_utf8(bytes)
             .map_err(|_| malformed("a request head must be ASCII, or UTF-8 in field values"))?;
         let line = text.split_once('\r').map_or(text, |(line, _)| line);
-        let mut head = Head {
-            line: RequestLine::parse(line)?,
-            host: "",
-            fields: [httparse::EMPTY_HEADER; FIELDS_MAX],
-            field_count: 0,
-        };
-        head.field_count = parse_fields(bytes.get(line.len() + 2..).unwrap_or_default(), &mut head.fields)?;
+        let (line, fields) = (RequestLine::parse(line)?, bytes.get(line.len() + 2..).unwrap_or_default());
+        let mut head = Head { line, host: "", fields: parse_fields(fields)? };
         head.host = head.effective_host()?;
         Ok(head)
     }
@@ -79,7 +73,7 @@ impl<'a> Head<'a> {
 
     /// The values of all fields called `name`, in the order of the request.
     pub fn fields<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'a str> + 'h {
-        let fields = self.fields[..self.field_count].iter();
+        let fields = self.fields.iter();
         // `parse` has seen that the whole head is UTF-8, so no value is lost to the default.
         fields.filter(|f| f.name.eq_ignore_ascii_case(name)).map(|f| std::str::from_utf8(f.value).unwrap_or_default())
     }
@@ -140,11 +134,18 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Splits field lines, and says how many there were. `httparse` refuses obs-fold (RFC 9112 §5.2), space before the
-/// colon (§5.1), and control bytes (RFC 9110 §5.5).
-fn parse_fields<'a>(bytes: &'a [u8], fields: &mut [httparse::Header<'a>; FIELDS_MAX]) -> Result<usize, Status> {
-    match httparse::parse_headers(bytes, fields) {
-        Ok(httparse::Status::Complete((length, fields))) if length == bytes.len() => Ok(fields.len()),
+/// Splits field lines. `httparse` refuses obs-fold (RFC 9112 §5.2), space before the colon (§5.1), and control bytes
+/// (RFC 9110 §5.5).
+fn parse_fields(bytes: &[u8]) -> Result<Vec<httparse::Header<'_>>, Status> {
+    // The last line is empty. Room for all that are allowed would be 2 KiB to fill and to move about.
+    let lines = memchr_iter(b'\n', bytes).count().saturating_sub(1);
+    let mut fields = vec![httparse::EMPTY_HEADER; lines.min(FIELDS_MAX)];
+    match httparse::parse_headers(bytes, &mut fields) {
+        Ok(httparse::Status::Complete((length, found))) if length == bytes.len() => {
+            let count = found.len();
+            fields.truncate(count);
+            Ok(fields)
+        }
         Ok(_) => Err(malformed("the request head does not end with one empty line (RFC 9112 §2.1)")),
         Err(httparse::Error::TooManyHeaders) => {
             Err(Status::new(431).detail(format!("more than {FIELDS_MAX} header fields")))

@@ -61,18 +61,22 @@ pub enum Since {
 impl Since {
     /// Reads one `since=` word: a keyword or a position. Anything else is a 400.
     pub fn parse(text: &str) -> Result<Since, Status> {
+        Since::keyword(text).map_or_else(|| Position::parse(text).map(Since::After), Ok)
+    }
+
+    fn keyword(text: &str) -> Option<Since> {
         match text {
-            "latest" => Ok(Since::Latest),
-            "last" => Ok(Since::Last),
-            "earliest" => Ok(Since::Earliest),
-            position => Position::parse(position).map(Since::After),
+            "latest" => Some(Since::Latest),
+            "last" => Some(Since::Last),
+            "earliest" => Some(Since::Earliest),
+            _ => None,
         }
     }
 
     /// Reads what `since=` says for `count` channels: a keyword for all of them, or as many positions joined by
     /// commas, in the order of the channels. Another number of them is a 400.
     pub fn parse_vector(text: &str, count: usize) -> Result<Vec<Since>, Status> {
-        if let Ok(keyword @ (Since::Latest | Since::Last | Since::Earliest)) = Since::parse(text) {
+        if let Some(keyword) = Since::keyword(text) {
             return Ok(vec![keyword; count]);
         }
         let positions: Vec<Since> =
