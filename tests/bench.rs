@@ -132,6 +132,21 @@ fn all_scenarios_run_against_redpoll_itself() {
 }
 
 #[test]
+fn an_interrupted_run_says_what_it_has_seen() {
+    let (_server, address) = redpoll();
+    let url = format!("http://{address}/channel/a");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_redpoll"));
+    command.args(["bench", "fanout", &url, "-n", "5", "--duration", "60s", "--json"]);
+    let child = command.stdout(Stdio::piped()).spawn().expect("the binary runs");
+    thread::sleep(Duration::from_millis(500));
+    let process = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(process, rustix::process::Signal::INT).expect("it still runs");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success());
+    assert!(json(&output)["seconds"].as_f64() < Some(30.0), "{output:?}");
+}
+
+#[test]
 fn a_server_that_is_not_there_or_refuses_is_told() {
     let (_server, address) = redpoll();
     let nowhere = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");

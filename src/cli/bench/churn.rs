@@ -32,7 +32,7 @@ pub(super) fn run(options: &Bench, swarm: &mut Swarm) -> io::Result<Tally> {
     let mut begun = 0;
     while swarm.trouble.is_none() {
         let now_us = swarm.now_us();
-        let is_over = end.is_over(now_us) || begun >= end.count;
+        let is_over = end.is_over(swarm) || begun >= end.count;
         while let Some(at) = if is_over || begun >= end.count { None } else { churn.ended.pop() } {
             match swarm.begin_anew(at) {
                 Ok(()) => begun += 1,

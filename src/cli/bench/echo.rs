@@ -54,7 +54,7 @@ pub(super) fn run(options: &Bench, swarm: &mut Swarm) -> io::Result<Tally> {
     }
     loop {
         let now_us = swarm.now_us();
-        if end.is_over(now_us) {
+        if end.is_over(swarm) {
             echo.sent_max = echo.sent;
         }
         let is_complete = echo.sent >= echo.sent_max && echo.tally.messages >= echo.sent;

@@ -48,7 +48,7 @@ pub(super) fn run(options: &Bench, swarm: &mut Swarm) -> io::Result<Tally> {
     let mut messages_when_stuck = None;
     loop {
         let now_us = swarm.now_us();
-        let is_over = end.is_over(now_us) || u64::from(fanout.published) >= end.count;
+        let is_over = end.is_over(swarm) || u64::from(fanout.published) >= end.count;
         let is_settled = fanout.awaited.is_empty();
         if (is_over && is_settled) || swarm.is_closed(publisher) || swarm.open <= 1 {
             break;

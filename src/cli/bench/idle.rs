@@ -25,7 +25,7 @@ pub(super) fn run(options: &Bench, swarm: &mut Swarm) -> io::Result<Tally> {
     idle.tally.opened = swarm.open;
     let mut meter = Meter::begin(pid, swarm);
     let end = End::new(None, options.duration_ms, swarm.now_us());
-    while !end.is_over(swarm.now_us()) && swarm.open > 0 {
+    while !end.is_over(swarm) && swarm.open > 0 {
         swarm.turn(&mut idle, Some(end.wait(swarm.now_us())))?;
         meter.show(swarm, 0);
     }

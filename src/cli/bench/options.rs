@@ -130,7 +130,8 @@ Options:
 
 const HELP_END: &str = "  --help                     this
 
-What is sent on a schedule is timed from when it was due. The exit status is 1
+What is sent on a schedule is timed from when it was due. Ctrl-C ends a run
+early, and what it has seen so far is told. The exit status is 1
 if anything was lost, repeated, out of order, changed, closed or refused.
 ";
 

@@ -82,8 +82,8 @@ impl End {
         End { count: count.unwrap_or(u64::MAX), until_us, moved: (now_us, 0) }
     }
 
-    pub(super) fn is_over(&self, now_us: u64) -> bool {
-        now_us >= self.until_us
+    pub(super) fn is_over(&self, swarm: &Swarm) -> bool {
+        swarm.is_interrupted() || swarm.now_us() >= self.until_us
     }
 
     /// Whether nothing has come for so long that nothing will; `progress` is anything that grows.

@@ -1,9 +1,13 @@
 //! All connections of a run, on one poll.
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
+use signal_hook::consts::SIGINT;
+use signal_hook::flag;
 
 use super::connect::{connect, explain};
 use super::link::{Heard, Link, Phase};
@@ -40,10 +44,16 @@ pub(super) struct Swarm {
     begun: Instant,
     /// Connections begun, which is where each gets its source address from.
     connections: usize,
+    /// Someone at the terminal wants it to end.
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Swarm {
     pub(super) fn new(scripts: Vec<Script>, buffer_bytes: usize) -> io::Result<Swarm> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        // A second one ends it at once.
+        flag::register_conditional_default(SIGINT, Arc::clone(&interrupted))?;
+        flag::register(SIGINT, Arc::clone(&interrupted))?;
         Ok(Swarm {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_MAX),
@@ -56,11 +66,16 @@ impl Swarm {
             trouble: None,
             begun: Instant::now(),
             connections: 0,
+            interrupted,
         })
     }
 
     pub(super) fn now_us(&self) -> u64 {
         self.begun.elapsed().as_micros() as u64
+    }
+
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
     }
 
     pub(super) fn script_of(&self, at: usize) -> &Script {
@@ -106,6 +121,9 @@ impl Swarm {
     pub(super) fn open_up_to(&mut self, wanted: usize, script: usize, listener: &mut dyn Listener) -> io::Result<()> {
         let mut asked_us = self.now_us();
         loop {
+            if self.is_interrupted() {
+                self.trouble.get_or_insert_with(|| "interrupted".to_owned());
+            }
             while self.links.len() < wanted && self.pending < PENDING_MAX && self.trouble.is_none() {
                 if let Err(error) = self.begin(script) {
                     self.trouble = Some(explain(&error));
