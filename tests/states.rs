@@ -120,7 +120,8 @@ const CELLS: &[Cell] = &[
     (WebSocket, Bytes(b"\x89\x80\0\0\0\0"), "\u{8a}", WebSocket),
     (WebSocket, Bytes(b"\x81\x82\0\0\0\0hi"), "\u{81}\u{2}hi", WebSocket),
     (WebSocket, Bytes(b"\x81\x82\0\0"), "", WebSocket),
-    (WebSocket, Bytes(b"\x88\x80\0\0\0\0"), "\u{88}\0", Draining),
+    (WebSocket, Bytes(b"\x88\x80\0\0\0\0"), "\u{88}\0", Gone),
+    (WebSocket, Bytes(b"\x88\x80\0\0\0\0more"), "\u{88}\0", Draining),
     (WebSocket, Bytes(b"\x81\x02hi"), "\u{88}", Draining),
     (WebSocket, Dirty, "\u{81}\u{4}news", WebSocket),
     (WebSocket, Timer(24_992), "", WebSocket),
@@ -131,7 +132,8 @@ const CELLS: &[Cell] = &[
     (WebSocket, Drain, "the server is ending", Closing),
     (Closing, Bytes(b"\x81\x82\0\0\0\0hi"), "", Closing),
     (Closing, Bytes(b"\x89\x80\0\0\0\0"), "", Closing),
-    (Closing, Bytes(b"\x88\x80\0\0\0\0"), "", Draining),
+    (Closing, Bytes(b"\x88\x80\0\0\0\0"), "", Gone),
+    (Closing, Bytes(b"\x88\x80\0\0\0\0more"), "", Draining),
     (Closing, Bytes(b"\x81\x02hi"), "", Draining),
     (Closing, Dirty, "", Closing),
     (Closing, Timer(1_992), "", Closing),
@@ -292,7 +294,8 @@ fn is_in(rig: &mut Rig, client: &Client, state: State) -> bool {
         Closing => {
             open && {
                 rig.send(client, frame(CLOSE, ""));
-                client.is_shut() && client.bytes().is_empty()
+                rig.settle();
+                client.is_closed() && client.bytes().is_empty()
             }
         }
         Draining => {

@@ -12,12 +12,13 @@ impl Visit<'_> {
         let closed = loop {
             match decoder.decode(&mut bytes[at..], &limits) {
                 Ok((used, Some(Event::Message { .. } | Event::Ping(_) | Event::Pong(_)))) => at += used,
-                Ok((_, None)) => break false,
-                Ok((_, Some(Event::Close(_)))) | Err(_) => break true,
+                Ok((_, None)) => break None,
+                Ok((used, Some(Event::Close(_)))) => break Some(at + used == bytes.len()),
+                Err(_) => break Some(false),
             }
         };
-        if closed {
-            self.drain_then_go(false);
+        if let Some(last) = closed {
+            self.drain_after_close(last);
         }
         bytes.len()
     }

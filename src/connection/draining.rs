@@ -9,6 +9,8 @@ pub(crate) struct Draining {
     discarded: u32,
     /// The peer has ended its side.
     peer_ended: bool,
+    /// The last that was served is the peer's Close.
+    peer_closed: bool,
     /// This side has been ended.
     pub(crate) shut: bool,
 }
@@ -20,8 +22,25 @@ impl Visit<'_> {
         self.world.schedule(self.id, self.world.config.linger_ms);
     }
 
+    /// The same where both sides have sent a Close; `last` is whether nothing stood behind the peer's.
+    pub(super) fn drain_after_close(&mut self, last: bool) {
+        self.drain_then_go(false);
+        if let State::Draining(draining) = &mut self.connection.state {
+            draining.peer_closed = last;
+        }
+    }
+
+    /// All that has arrived was read. Behind its Close a peer sends nothing (RFC 6455 §5.5.1), so there is no end to
+    /// wait for: nothing is unread, and the socket can be closed without a reset.
+    pub(crate) fn has_been_read(&mut self) {
+        if let State::Draining(draining) = &mut self.connection.state {
+            draining.peer_ended |= draining.peer_closed;
+        }
+    }
+
     pub(super) fn receive_draining(&mut self, bytes: &[u8]) -> usize {
         let State::Draining(draining) = &mut self.connection.state else { return bytes.len() };
+        draining.peer_closed = false;
         draining.discarded = draining.discarded.saturating_add(bytes.len() as u32);
         if draining.discarded as usize > self.world.config.linger_bytes_max {
             self.connection.state = State::Gone;

@@ -23,6 +23,8 @@
 //! | WebSocket closing | only Close counts | - | drop | drop |
 //! | Draining | discard, within a limit | - | drop | drop |
 //!
+//! A WebSocket whose peer's Close is the last that there is to read is gone as soon as its own has been written.
+//!
 //! A connection never touches its stream: it is given bytes and appends to [`World`]'s output, and the
 //! engine reads and writes.
 

@@ -155,7 +155,7 @@ impl Visit<'_> {
         }
         match ending {
             None => return at,
-            Some(Ending::Peer(code)) => self.answer_close(code),
+            Some(Ending::Peer(code)) => self.answer_close(code, at == bytes.len()),
             Some(Ending::Violation(violation)) => self.fail_websocket(violation),
             Some(Ending::Consumer(code, reason)) => {
                 self.close_websocket(code, &reason, Reason::Closing(code));
@@ -288,12 +288,12 @@ impl Visit<'_> {
     }
 
     /// Answers the peer's Close with its own code (RFC 6455 §5.5.1); the server then ends the connection first
-    /// (§7.1.1).
-    fn answer_close(&mut self, code: Option<CloseCode>) {
+    /// (§7.1.1). `last` is whether nothing stood behind the Close.
+    fn answer_close(&mut self, code: Option<CloseCode>, last: bool) {
         self.end_consumer(Reason::Closed(code.unwrap_or(CloseCode::new(1005))));
         let payload = code.map_or(Vec::new(), |code| close::encode(code, ""));
         frame::encode(Opcode::Close, &payload, &mut self.world.output);
-        self.drain_then_go(false);
+        self.drain_after_close(last);
     }
 
     /// Fails the connection (RFC 6455 §7.1.7): nothing that the peer says can be understood any more.

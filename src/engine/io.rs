@@ -105,6 +105,9 @@ fn read_once<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, world: &mut World,
         0 => visit.receive_end(),
         _ => visit.receive(&mut buffer[..received]),
     }
+    if received < buffer.len() {
+        visit.has_been_read();
+    }
     settle(id, slot, world);
     let held = hold(id, slot, world);
     // A short read has drained the stream, but for the end that was told with its last bytes.
