@@ -192,6 +192,12 @@ fn matches<'p>(pattern: &'p [Segment], path: &'p str) -> Option<Vec<(&'p str, &'
     let mut rest = Some(path.strip_prefix('/')?);
     for segment in pattern {
         let left = rest?;
+        if let Segment::Literal(literal) = segment
+            && !left.starts_with(&**literal)
+        {
+            // So ends the look at most patterns: there is nothing to split.
+            return None;
+        }
         let (part, after) = left.split_once('/').map_or((left, None), |(part, after)| (part, Some(after)));
         match segment {
             Segment::Literal(literal) if **literal == *part => {}
