@@ -10,13 +10,18 @@ use super::syntax::{excerpt, malformed};
 /// The value of the first parameter called `name` in a query, or in content of the type
 /// `application/x-www-form-urlencoded`. Decoded as `parameters` does it; nothing is copied where nothing is encoded.
 pub fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    // Only what may be called so is decoded: a request is asked for several names, most of which it does not have.
-    let may_be = |pair: &&[u8]| match pair.strip_prefix(name.as_bytes()) {
-        Some(rest) => matches!(rest, [] | [b'=', ..]),
-        None => pair.iter().any(|byte| matches!(byte, b'%' | b'+')),
-    };
-    let pairs = query.as_bytes().split(|byte| *byte == b'&').filter(may_be).flat_map(form_urlencoded::parse);
-    pairs.into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    query.split('&').find_map(|pair| {
+        let (known, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decode_form(known) == name).then(|| decode_form(value))
+    })
+}
+
+/// A name or a value of a form. Most have nothing that is encoded, and then there is nothing to do.
+fn decode_form(text: &str) -> Cow<'_, str> {
+    match text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        true => percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned().into(),
+        false => Cow::Borrowed(text),
+    }
 }
 
 /// The parameters in their order, decoded as the WHATWG URL standard parses forms: `+` is a space, a `%` that begins no
