@@ -96,12 +96,16 @@ impl Visit<'_> {
     }
 
     fn origin_of(&self, head: &Head) -> Origin {
-        let Some(origin) = head.field("origin") else { return Origin::Own };
+        let mut origins = head.fields("origin");
+        let Some(origin) = origins.next() else { return Origin::Own };
         let configured = &self.world.config.origins;
         let listed = configured.iter().position(|known| known == "*" || known.eq_ignore_ascii_case(origin));
         match listed.and_then(|index| u8::try_from(index + 1).ok()) {
-            _ if same_origin(origin, head.host()) => Origin::Own,
+            // A browser sends one: of two, another reader could believe the other.
+            _ if origins.next().is_some() => Origin::Foreign,
+            // Before the own: one on another scheme, which is not known here, needs the field to read the answer.
             Some(number) => Origin::Allowed(number),
+            None if same_origin(origin, head.host()) => Origin::Own,
             None => Origin::Foreign,
         }
     }

@@ -6,6 +6,7 @@ use crate::consumer::Reason;
 use crate::wire::head::{Head, Method};
 use crate::wire::response::{self, Exchange, Response};
 use crate::wire::status::Status;
+use crate::wire::syntax::list_items;
 
 /// An answer is being written; nothing is read until it has gone.
 #[derive(Clone, Copy)]
@@ -87,7 +88,10 @@ impl Visit<'_> {
                 .field("Access-Control-Allow-Origin", origin.clone())
                 .field("Access-Control-Expose-Headers", EXPOSED);
         }
-        if response.value("Vary").is_none() {
+        if !response
+            .value("Vary")
+            .is_some_and(|names| list_items(names).any(|name| name.eq_ignore_ascii_case("origin")))
+        {
             response = response.field("Vary", "Origin");
         }
         response.field("X-Content-Type-Options", "nosniff")

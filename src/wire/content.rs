@@ -156,17 +156,18 @@ impl ContentDecoder {
                 self.pass(State::Padding { size })
             }
             (State::Extension { size }, b'\r') => Ok(State::SizeLf { size }),
-            (State::Extension { .. } | State::Trailer, _) if is_text(byte) => self.pass(self.state),
+            (State::Extension { .. } | State::TrailerValue, _) if is_text(byte) => self.pass(self.state),
             (State::SizeLf { size: 0 }, b'\n') => Ok(State::TrailerStart),
             (State::SizeLf { size }, b'\n') => Ok(State::Data { left: size }),
             (State::Data { .. }, b'\r') => Ok(State::DataLf),
             (State::DataLf, b'\n') => Ok(State::Size { size: 0, digits: 0 }),
             (State::TrailerStart, b'\r') => Ok(State::LastLf),
-            (State::TrailerStart, _) if is_token_byte(byte) => self.pass(State::Trailer),
-            (State::Trailer, b'\r') => Ok(State::TrailerLf),
+            (State::TrailerStart | State::TrailerName, _) if is_token_byte(byte) => self.pass(State::TrailerName),
+            (State::TrailerName, b':') => self.pass(State::TrailerValue),
+            (State::TrailerValue, b'\r') => Ok(State::TrailerLf),
             (State::TrailerLf, b'\n') => Ok(State::TrailerStart),
             (State::LastLf, b'\n') => Ok(State::Complete),
-            _ => Err(malformed("malformed chunk: it is SIZE in hexadecimal, CR LF, the bytes, CR LF (RFC 9112 §7.1)")),
+            _ => Err(self.state.malformed()),
         }
     }
 
@@ -199,14 +200,28 @@ enum State {
     DataLf,
     /// At the start of a trailer line, or of the empty line that ends the content.
     TrailerStart,
-    /// In a trailer line.
-    Trailer,
+    /// In the name of a trailer field. What has no colon is none, and could be the next request to another reader.
+    TrailerName,
+    /// In a trailer field, after its colon.
+    TrailerValue,
     /// Before the LF of a trailer line.
     TrailerLf,
     /// Before the LF of the last line.
     LastLf,
     /// Nothing more belongs to the content.
     Complete,
+}
+
+impl State {
+    /// Why the next byte cannot be what it is.
+    fn malformed(self) -> Status {
+        match self {
+            State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf | State::LastLf => {
+                malformed("malformed trailer: it is NAME: VALUE lines, then an empty one (RFC 9112 §7.1.2)")
+            }
+            _ => malformed("malformed chunk: it is SIZE in hexadecimal, CR LF, the bytes, CR LF (RFC 9112 §7.1)"),
+        }
+    }
 }
 
 /// A chunk size of more than 16 digits would not fit 64 bits, and zeros in front of it have no use.
@@ -397,6 +412,8 @@ mod tests {
             ("RFC 9112 §2.2, bare CR in an extension", 400, "5;a\rb\r\nhello\r\n"),
             ("RFC 9112 §7.1.1, NUL in an extension", 400, "5;a\0\r\nhello\r\n"),
             ("RFC 9112 §7.1.2, folded trailer", 400, "0\r\n x: y\r\n\r\n"),
+            ("RFC 9112 §7.1.2, trailer without a colon", 400, "0\r\nX\r\n\r\n"),
+            ("RFC 9112 §5.1, space before a trailer's colon", 400, "0\r\nX : y\r\n\r\n"),
             ("RFC 9112 §2.2, bare LF in a trailer", 400, "0\r\nX: y\n\r\n"),
             ("RFC 9112 §2.2, bare LF at the end", 400, "0\r\n\n"),
             ("RFC 9112 §2.2, bare CR at the end", 400, "0\r\n\rx"),
