@@ -94,6 +94,10 @@ impl Visit<'_> {
         {
             response = response.field("Vary", "Origin");
         }
+        // What a push server says holds for this moment; whoever knows better has said so.
+        if response.value("Cache-Control").is_none() {
+            response = response.field("Cache-Control", "no-store");
+        }
         response.field("X-Content-Type-Options", "nosniff")
     }
 
@@ -145,6 +149,7 @@ pub(crate) fn refusal_of_connection(connections_max: usize) -> Vec<u8> {
         Status::new(503).detail(format!("{connections_max} connections are open and --max-connections allows no more"));
     let exchange = Exchange { date: "", keep_alive: false, http10: false, head_only: false };
     let mut bytes = Vec::new();
-    response::encode(&Response::from(status).field("Retry-After", "5"), &exchange, &mut bytes);
+    let response = Response::from(status).field("Retry-After", "5").field("Cache-Control", "no-store");
+    response::encode(&response.field("X-Content-Type-Options", "nosniff"), &exchange, &mut bytes);
     bytes
 }
