@@ -144,9 +144,8 @@ impl Visit<'_> {
 }
 
 /// `Retry-After` of a 503 is in [`Visit::respond`]; this one refuses a connection that is not even accepted.
-pub(crate) fn refusal_of_connection(connections_max: usize) -> Vec<u8> {
-    let status =
-        Status::new(503).detail(format!("{connections_max} connections are open and --max-connections allows no more"));
+pub(crate) fn refusal_of_connection(detail: String) -> Vec<u8> {
+    let status = Status::new(503).detail(detail);
     let exchange = Exchange { date: "", keep_alive: false, http10: false, head_only: false };
     let mut bytes = Vec::new();
     let response = Response::from(status).field("Retry-After", "5").field("Cache-Control", "no-store");

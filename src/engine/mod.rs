@@ -143,7 +143,14 @@ impl<S: Stream> Engine<S> {
 
     /// The answer to a connection that is not accepted: 503 with `Retry-After`.
     pub fn refusal(&self) -> Vec<u8> {
-        refusal_of_connection(self.world.config.connections_max)
+        let connections_max = self.world.config.connections_max;
+        refusal_of_connection(format!("{connections_max} connections are open and --max-connections allows no more"))
+    }
+
+    /// The same where the operating system does not let the connection be kept.
+    pub(crate) fn refuse_for_descriptors(&mut self) -> Vec<u8> {
+        self.world.counters.refused += 1;
+        refusal_of_connection("the server may open no more descriptors: see ulimit -n".to_owned())
     }
 
     /// A connection's stream can be read or written, or its peer has closed. Nothing happens if it has been closed

@@ -2,6 +2,7 @@
 //!
 //! Here, and only here, the operating system is met: sockets, `epoll` or `kqueue` through mio, clocks, signals.
 
+mod accept;
 mod address;
 mod publisher;
 mod run;

@@ -1,7 +1,7 @@
 //! The loop: poll and dispatch.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -23,20 +23,24 @@ const SIGNALS: Token = Token(usize::MAX - 2);
 const LISTENERS: usize = usize::MAX - 1_000;
 
 /// Everything that one running server has.
-struct Loop {
+pub(super) struct Loop {
     poll: Poll,
-    engine: Engine<Socket>,
-    listeners: Vec<Listener>,
+    pub(super) engine: Engine<Socket>,
+    pub(super) listeners: Vec<Listener>,
     mailbox: Arc<Mailbox>,
     signals: Option<Signals>,
     clock: Clock,
     drain_ms: u64,
     /// When draining ends, once it has begun.
     end_ms: Option<u64>,
-    /// Listeners that had more than one turn takes, or no descriptor to accept with.
-    unaccepted: Vec<usize>,
-    /// Whether the last `accept` failed for want of descriptors or memory: said once, not once a client.
-    starved: bool,
+    /// Listeners that had more than one turn takes, or that could not be accepted from.
+    pub(super) unaccepted: Vec<usize>,
+    /// Whether these are not to be asked again at once.
+    pub(super) waits: bool,
+    /// Whether the machine, or the limit of this process, lets no more connections in.
+    pub(super) starved: bool,
+    /// A descriptor that nobody uses, for the one client too many. `None` while there is none to be had.
+    pub(super) reserve: Option<Socket>,
 }
 
 /// The clocks of the operating system.
@@ -60,8 +64,7 @@ pub(super) fn run(mut server: Server) -> io::Result<()> {
     }
     let signals = if server.ends_on_signals { Some(catch_signals(&poll)?) } else { None };
     server.mailbox.open(Waker::new(poll.registry(), WAKER)?);
-    server.config.connections_max =
-        server.config.connections_max.min(descriptors().saturating_sub(RESERVED_DESCRIPTORS));
+    server.config.connections_max = server.config.connections_max.min(connections_within(descriptors()));
     let mut event_loop = Loop {
         poll,
         drain_ms: server.config.drain_ms,
@@ -72,7 +75,9 @@ pub(super) fn run(mut server: Server) -> io::Result<()> {
         clock,
         end_ms: None,
         unaccepted: Vec::new(),
+        waits: false,
         starved: false,
+        reserve: Socket::reserve().ok(),
     };
     let result = event_loop.run();
     event_loop.mailbox.close();
@@ -89,6 +94,7 @@ impl Loop {
                 polled => polled?,
             }
             let now = self.clock.now();
+            self.waits = false;
             for index in std::mem::take(&mut self.unaccepted) {
                 self.accept(index, now);
             }
@@ -115,45 +121,12 @@ impl Loop {
         Ok(())
     }
 
-    /// Accepts what waits, up to a turn's worth.
-    fn accept(&mut self, index: usize, now: Now) {
-        for _ in 0..ACCEPTS_A_TURN {
-            let Some(listener) = self.listeners.get(index) else { return };
-            match listener.accept() {
-                Ok((socket, peer)) => {
-                    self.starved = false;
-                    match self.engine.accept(socket, peer, now) {
-                        Ok(id) => self.register(id),
-                        Err(socket) => self.refuse(socket),
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM)) => {
-                    if !std::mem::replace(&mut self.starved, true) {
-                        log::warn!("connections wait to be accepted: {error}");
-                    }
-                    break;
-                }
-                // The connection was reset before it was accepted, or the like: the next one may be well.
-                Err(error) => log::debug!("accept: {error}"),
-            }
-        }
-        self.unaccepted.push(index);
-    }
-
-    fn register(&mut self, id: ConnectionId) {
+    pub(super) fn register(&mut self, id: ConnectionId) {
         let registry = self.poll.registry();
         if let Some(Err(error)) = self.engine.with_stream(id, |socket| socket.register(registry, Token(id.0 as usize)))
         {
             log::error!("{}: cannot be polled: {error}", id.0);
             self.engine.abandon(id);
-        }
-    }
-
-    /// One write is all that a client gets for which there is no room.
-    fn refuse(&self, mut socket: Socket) {
-        if let Err(error) = socket.write(&self.engine.refusal()) {
-            log::debug!("refusal: {error}");
         }
     }
 
@@ -194,7 +167,7 @@ impl Loop {
     /// Sleeps no longer than until draining ends, or the next try to accept.
     fn cut_short(&self, sleep: Option<Duration>) -> Option<Duration> {
         let end = self.end_ms.map(|end_ms| Duration::from_millis(end_ms.saturating_sub(self.clock.now().monotonic_ms)));
-        let again = match (self.unaccepted.is_empty(), self.starved) {
+        let again = match (self.unaccepted.is_empty(), self.waits) {
             (true, _) => None,
             (false, true) => Some(STARVED_RETRY),
             (false, false) => Some(Duration::ZERO),
@@ -218,18 +191,30 @@ fn descriptors() -> usize {
     getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize)
 }
 
+/// How many connections leave the rest of the process enough descriptors.
+fn connections_within(descriptors: usize) -> usize {
+    descriptors - RESERVED_DESCRIPTORS.min(descriptors / 2)
+}
+
 /// Random numbers of the standard library's hash maps, which have them from the operating system.
 fn seed() -> Seed {
     let random = || RandomState::new().build_hasher().finish();
     Seed { epoch: (random() >> 16) as u32, jitter: random() }
 }
 
-/// For standard streams, listeners, the poll, signals, and whatever the application opens.
+/// For standard streams, listeners, the poll, signals, and whatever the application opens. Where the limit is so low
+/// that this would be most of it, half of it.
 const RESERVED_DESCRIPTORS: usize = 32;
-const ACCEPTS_A_TURN: usize = 256;
 const STARVED_RETRY: Duration = Duration::from_millis(100);
-// The same on every Unix but for ENOBUFS.
-const ENFILE: i32 = 23;
-const EMFILE: i32 = 24;
-const ENOMEM: i32 = 12;
-const ENOBUFS: i32 = 105;
+
+#[cfg(test)]
+mod tests {
+    use super::connections_within;
+
+    #[test]
+    fn some_descriptors_are_left_to_the_rest_of_the_process() {
+        for (descriptors, connections) in [(0, 0), (1, 1), (20, 10), (40, 20), (64, 32), (1024, 992)] {
+            assert_eq!(connections_within(descriptors), connections);
+        }
+    }
+}

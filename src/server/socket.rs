@@ -21,6 +21,11 @@ pub(super) struct Socket(socket2::Socket);
 const _: () = assert!(size_of::<Socket>() == 4);
 
 impl Socket {
+    /// A socket that is good for nothing but its descriptor. It needs no file, which an empty root would not have.
+    pub(super) fn reserve() -> io::Result<Socket> {
+        socket2::Socket::new(Domain::UNIX, Type::DGRAM, None).map(Socket)
+    }
+
     /// Has the poll report edges, in both directions and once for all.
     pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
         SourceFd(&self.0.as_raw_fd()).register(registry, token, Interest::READABLE | Interest::WRITABLE)

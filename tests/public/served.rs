@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Far more than anything here takes, so that only what never comes fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -53,6 +53,21 @@ impl Served {
     pub(crate) fn say(&self, line: &str, fields: &str) -> String {
         self.ask(&format!("{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n"))
     }
+
+    /// A figure of `/metrics`.
+    pub(crate) fn figure(&self, name: &str) -> u64 {
+        let text = self.say("GET /metrics", "");
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{name} is in {text}")).parse().expect("a number")
+    }
+
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.try_wait().expect("the process is ours").is_none()
+    }
 }
 
 impl Drop for Served {
@@ -79,4 +94,13 @@ pub(crate) fn values<'a>(answer: &'a str, name: &str) -> Vec<&'a str> {
     let head = answer.split("\r\n\r\n").next().unwrap_or_default();
     let fields = head.lines().filter_map(|line| line.split_once(": "));
     fields.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
+}
+
+/// Waits until `is_so`.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
