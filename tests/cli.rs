@@ -266,9 +266,9 @@ fn an_unknown_flag_or_command_is_one_line_that_names_it() {
     assert_usage_error(&mut redpoll(&["--max-mesage", "1"]), &["--max-mesage", "--max-message"]);
     assert_usage_error(&mut redpoll(&["-x"]), &["-x"]);
     assert_usage_error(&mut redpoll(&["serve", "again"]), &["again"]);
-    for command in ["bench", "token", "a\nb", ""] {
+    for command in ["token", "a\nb", ""] {
         let shown = format!("{command:?}");
-        assert_usage_error(&mut redpoll(&[command]), &["unknown command", &shown, "serve", "pub", "sub"]);
+        assert_usage_error(&mut redpoll(&[command]), &["unknown command", &shown, "serve", "pub", "sub", "bench"]);
     }
 }
 

@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use mio::net::TcpStream;
-use redpoll::wire::mask::unmask;
 
 /// What a client came for.
 #[derive(Clone, Copy)]
@@ -75,7 +74,7 @@ impl Peer {
                 (start, end) = (at, at);
             }
             let here = self.coming.min(bytes.len() - at);
-            unmask(&mut bytes[at..at + here], self.key, 0);
+            unmask(&mut bytes[at..at + here], self.key);
             self.key.rotate_left(here % KEY_BYTES);
             if end != at {
                 bytes.copy_within(at..at + here, end);
@@ -98,7 +97,7 @@ impl Peer {
             if end > bytes.len() {
                 break;
             }
-            unmask(&mut bytes[payload..end], header.key, 0);
+            unmask(&mut bytes[payload..end], header.key);
             match bytes[at] & 0x0f {
                 CLOSE => {
                     let mut answer = Vec::new();
@@ -134,6 +133,15 @@ impl Header {
         };
         Some(Header { bytes: at + KEY_BYTES, payload_bytes, key: *bytes.get(at..)?.first_chunk()? })
     }
+}
+
+/// Not Redpoll's, which looks for more in passing.
+fn unmask(bytes: &mut [u8], key: [u8; KEY_BYTES]) {
+    let word = u64::from(u32::from_le_bytes(key));
+    let word = word << 32 | word;
+    let (words, rest) = bytes.as_chunks_mut();
+    words.iter_mut().for_each(|bytes| *bytes = (u64::from_le_bytes(*bytes) ^ word).to_le_bytes());
+    rest.iter_mut().zip(word.to_le_bytes()).for_each(|(byte, key)| *byte ^= key);
 }
 
 pub(super) fn push_header(out: &mut Vec<u8>, first: u8, payload_bytes: usize) {
