@@ -9,6 +9,16 @@ pub struct Config {
     pub history_prefixes: Vec<(String, History)>,
     /// Open connections; a further client gets 503 with `Retry-After`. The binary sets it from the descriptor limit.
     pub connections_max: usize,
+    /// Of these, from one IPv4 address or IPv6 network of 64 bits, so that one client cannot take them all. None, since
+    /// an office, or a proxy, is one address too. 503 with `Retry-After`.
+    pub address_connections_max: Option<u32>,
+    /// Publications a second from one connection, or through proxies by POST from one address; a second's worth may
+    /// come at once. One client must not fill a channel's history alone. None, since a back end publishes as fast as
+    /// it can. 429, an error on a WebSocket of commands, close 1013 on any other.
+    pub publications_a_second: Option<u32>,
+    /// How many proxies stand before the server, each of which appends to `X-Forwarded-For` or `Forwarded` whom it
+    /// serves. None: then a client could write there what it likes.
+    pub trusted_hops: u8,
     /// Channels that exist at once: each costs about 400 bytes and what it keeps. Further ones are refused with 503.
     pub channels_max: usize,
     /// Subscriptions of one connection: a client that wants more wants another design. Refused with 503.
@@ -83,6 +93,9 @@ impl Default for Config {
             history: History::default(),
             history_prefixes: Vec::new(),
             connections_max: 100_000,
+            address_connections_max: None,
+            publications_a_second: None,
+            trusted_hops: 0,
             channels_max: 65_536,
             subscriptions_max: 1_024,
             message_bytes_max: 64 << 10,

@@ -297,12 +297,12 @@ impl<'a> Context<'a> {
     }
 
     /// Publishes to a channel, for everyone who subscribes. `None` if it was refused: for its name, its event's name,
-    /// or the number of channels; the request is then refused, an open WebSocket closed.
+    /// how fast it came, or the number of channels; the request is then refused, an open WebSocket closed.
     pub fn publish<'m>(&mut self, channel: &str, message: impl Into<Message<'m>>) -> Option<Published> {
         let message = message.into();
+        let allowed = message.event.map_or(Ok(()), check_event_name).and_then(|()| self.check_rate());
         let draft =
             Draft { data: message.data, binary: message.binary, event: message.event, key: self.call.key.as_deref() };
-        let allowed = message.event.map_or(Ok(()), check_event_name);
         match allowed.and_then(|()| self.world.hub.publish(channel, draft, self.world.now, &self.world.config)) {
             Ok(published) => {
                 self.world.note_congestion(channel);

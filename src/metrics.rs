@@ -7,6 +7,10 @@ pub struct Metrics {
     pub accepted: u64,
     /// Connections refused because there were too many.
     pub refused: u64,
+    /// Connections, and requests through proxies, refused because one address had too many.
+    pub address_refusals: u64,
+    /// Publications refused because one client made too many a second.
+    pub rate_refusals: u64,
     /// Connections open now.
     pub connections: usize,
     /// Of these, by transport, in the order of [`Transport::ALL`](crate::Transport::ALL).

@@ -215,7 +215,7 @@ fn assert_usage_error(command: &mut Command, parts: &[&str]) {
 
 #[test]
 fn a_bad_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted() {
-    let table: [(&str, &[&str], &str); 22] = [
+    let table: [(&str, &[&str], &str); 25] = [
         ("listen", &["8080", "localhost", ":80", "127.0.0.1:65536", "unix:", "[::]:x", "::1:80"], "IP:PORT"),
         ("listen", &["example.com:80", "a:80", "a.localhost:80", "*:80", "127.1:80"], "localhost:PORT"),
         ("history", &["x", "-1", "1.5", "4294967296", "1K", "chat=5", "chat*=x"], "number"),
@@ -223,6 +223,9 @@ fn a_bad_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted() 
         ("history-age", &["0s", "5", "5d", "9999999999999h", "chat*=5"], "time"),
         ("max-connections", &["0", "x", "-1", "1K"], "number"),
         ("max-channels", &["0", "x", "+1"], "number"),
+        ("max-per-address", &["0", "x", "-1", "4294967296"], "number"),
+        ("publish-rate", &["0", "x", "1/s", "1000001"], "number"),
+        ("behind-proxy", &["-1", "x", "256", "10.0.0.1"], "number"),
         ("deflate", &["", "maybe", "9"], "on or off"),
         ("deflate-from", &["-1", "small"], "size"),
         ("max-message", &["0", "64k0", "1.5M", "18446744073709551616"], "size"),
@@ -257,8 +260,7 @@ fn a_bad_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted() 
 
 #[test]
 fn an_unknown_flag_or_command_is_one_line_that_names_it() {
-    let later =
-        ["max-per-address", "publish-rate", "memory", "secret", "secret-file", "behind-proxy", "user", "chroot"];
+    let later = ["memory", "secret", "secret-file", "user", "chroot"];
     for flag in later {
         let long = format!("--{flag}");
         assert_usage_error(&mut redpoll(&[&long, "1"]), &["unknown flag", &long]);
@@ -303,7 +305,8 @@ fn pub_and_sub_refuse_what_they_cannot_use() {
 
 #[test]
 fn help_fits_80_columns_and_lists_every_flag() {
-    let serve = "listen open html history history-bytes history-age max-connections max-channels max-message \
+    let serve = "listen open html history history-bytes history-age max-connections max-per-address publish-rate behind-proxy \
+        max-channels max-message \
         deflate deflate-from max-head ping head-timeout keep-alive drain origin echo log help version";
     let table: [(&[&str], &str); 5] = [
         (&["--help"], serve),

@@ -134,6 +134,16 @@ const WHERE: &[Flag] = &[
             if origins.len() <= 255 { Ok(()) } else { Err("accepted are up to 255 origins, or * for any".to_owned()) }
         },
     },
+    Flag {
+        name: "behind-proxy",
+        value: "N",
+        repeats: false,
+        help: "believe N proxies whom they serve [0]",
+        set: |draft, text| {
+            draft.serve.config.trusted_hops = number(text, 0..=u64::from(u8::MAX))? as u8;
+            Ok(())
+        },
+    },
     Flag { name: "html", value: "DIR", repeats: false, help: "serve files from DIR [built-in pages]", set: set_html },
     Flag {
         name: "echo",
@@ -195,6 +205,26 @@ const LIMITS: &[Flag] = &[
         help: "further ones get 503 [descriptor limit]",
         set: |draft, text| {
             draft.serve.config.connections_max = number(text, 1..=u64::from(u32::MAX))? as usize;
+            Ok(())
+        },
+    },
+    Flag {
+        name: "max-per-address",
+        value: "N",
+        repeats: false,
+        help: "connections from one, else 503 [none]",
+        set: |draft, text| {
+            draft.serve.config.address_connections_max = Some(number(text, 1..=u64::from(u32::MAX))? as u32);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "publish-rate",
+        value: "N",
+        repeats: false,
+        help: "a second from one client, else 429 [none]",
+        set: |draft, text| {
+            draft.serve.config.publications_a_second = Some(number(text, 1..=1_000_000)? as u32);
             Ok(())
         },
     },

@@ -51,6 +51,7 @@ impl Visit<'_> {
         terms: Terms,
     ) -> Result<(), Response> {
         check_guard(router, head, content)?;
+        self.enter_client(head)?;
         if head.method() == Method::Options {
             self.respond(options(router, head, origin)?, terms);
             return Ok(());

@@ -28,6 +28,7 @@
 //! A connection never touches its stream: it is given bytes and appends to [`World`]'s output, and the
 //! engine reads and writes.
 
+mod addresses;
 mod assemble;
 mod backlog;
 mod closing;
@@ -37,6 +38,7 @@ mod draining;
 mod event_stream;
 mod poll;
 mod publish;
+mod rate;
 mod request;
 mod respond;
 mod subscribe;
@@ -51,9 +53,11 @@ use crate::router::Request;
 use crate::wire::message::Decoder;
 
 pub(crate) use crate::hub::ConnectionId;
+pub(crate) use addresses::{Addresses, ClientAddress, too_many};
 pub(crate) use assemble::Delivery;
 pub(crate) use backlog::{Backlog, Mark};
 pub(crate) use poll::PollBody;
+pub(crate) use rate::Rates;
 pub(crate) use respond::refusal_of_connection;
 pub(crate) use world::World;
 

@@ -81,7 +81,8 @@ impl Visit<'_> {
             self.world.counters.refusals += 1;
         }
         if matches!(code, 429 | 503) && response.value("Retry-After").is_none() {
-            response = response.field("Retry-After", "1");
+            let wait_s = if code == 429 { self.world.publish_wait_s(self.id) } else { 1 };
+            response = response.field("Retry-After", wait_s.to_string());
         }
         if let Some(origin) = self.world.config.origins.get(usize::from(terms.allowed_origin).wrapping_sub(1)) {
             response = response
@@ -117,6 +118,7 @@ impl Visit<'_> {
     /// Goes on after an answer that nobody has to be told of. While the server ends, only a request that is there
     /// already is still served.
     fn after_request(&mut self, keep_alive: bool) {
+        self.leave_client();
         match keep_alive && (!self.world.draining || self.connection.has_input()) {
             true => self.await_request(),
             false => self.drain_then_go(false),

@@ -247,7 +247,7 @@ impl Visit<'_> {
         call.published.clear();
         match (call.close, call.refused.take()) {
             (Some(code), _) => Some(Ending::Consumer(code, String::new())),
-            (None, Some(refused)) if refused.code() == 503 => {
+            (None, Some(refused)) if matches!(refused.code(), 429 | 503) => {
                 Some(Ending::Consumer(CloseCode::TRY_AGAIN_LATER, refused.to_string()))
             }
             (None, Some(refused)) => Some(Ending::Consumer(CloseCode::INTERNAL_ERROR, refused.to_string())),

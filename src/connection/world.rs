@@ -2,8 +2,10 @@
 
 use std::rc::Rc;
 
+use super::addresses::Addresses;
 use super::backlog::Mark;
 use super::poll::PollBody;
+use super::rate::Rates;
 use crate::config::Config;
 use crate::hub::{ChannelId, ConnectionId, Hub, SubscriptionId};
 use crate::metrics::Metrics;
@@ -37,6 +39,10 @@ pub(crate) struct World {
     pub(crate) behind: Vec<ConnectionId>,
     /// Polls that a consumer has ended.
     pub(crate) ended: Vec<ConnectionId>,
+    /// How many connections each client has, where that is limited.
+    pub(crate) addresses: Addresses,
+    /// How fast each has published of late, where that is limited.
+    pub(crate) rates: Rates,
     /// A channel that the connection being served has filled faster than it is delivered.
     pub(crate) congested: Option<ChannelId>,
     pub(crate) draining: bool,
@@ -70,7 +76,7 @@ impl World {
             encodings: hub.encodings,
             channels: hub.channels,
             subscriptions: hub.subscriptions,
-            client_bytes: self.client_bytes,
+            client_bytes: self.client_bytes + self.addresses.held_bytes() + self.rates.held_bytes(),
             channel_bytes: hub.held_bytes,
             ..self.counters.clone()
         }

@@ -10,7 +10,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::{Config, DELIVERIES_A_TURN, RECEIVE_BYTES};
-use crate::connection::{Connection, ConnectionId, PollBody, State, Visit, World, refusal_of_connection};
+use crate::connection::{
+    Addresses, ClientAddress, Connection, ConnectionId, PollBody, Rates, State, Visit, World, refusal_of_connection,
+    too_many,
+};
 use crate::consumer::{Message, Reason};
 use crate::hub::{Draft, Hub, LIST_BYTES, Published, SUBSCRIPTION_BYTES, SubscriptionId};
 use crate::metrics::Metrics;
@@ -67,6 +70,8 @@ pub struct Engine<S: Stream> {
     /// before the close may still come.
     leaving: Vec<ConnectionId>,
     expired: Vec<u32>,
+    /// Whether the last connection that was not accepted was one too many for its address.
+    address_is_full: bool,
     /// The members that are being delivered to.
     run: Vec<SubscriptionId>,
 }
@@ -104,6 +109,8 @@ impl<S: Stream> Engine<S> {
             unread: Vec::new(),
             behind: Vec::new(),
             ended: Vec::new(),
+            addresses: Addresses::new(),
+            rates: Rates::new(),
             congested: None,
             draining: false,
             counters: Metrics::default(),
@@ -120,6 +127,7 @@ impl<S: Stream> Engine<S> {
             closed: Vec::new(),
             leaving: Vec::new(),
             expired: Vec::new(),
+            address_is_full: false,
             run: Vec::new(),
         }
     }
@@ -128,11 +136,19 @@ impl<S: Stream> Engine<S> {
     /// writes [`Engine::refusal`] to it and drops it.
     pub fn accept(&mut self, stream: S, peer: Option<SocketAddr>, now: Now) -> Result<ConnectionId, S> {
         self.world.now = now;
+        self.address_is_full = false;
         if self.slots.len() >= self.world.config.connections_max || self.world.draining {
             self.world.counters.refused += 1;
             return Err(stream);
         }
+        let client = self.client_at(peer);
+        if !self.world.addresses.has_room(client, self.world.config.address_connections_max) {
+            self.world.counters.address_refusals += 1;
+            self.address_is_full = true;
+            return Err(stream);
+        }
         let id = ConnectionId(self.slots.insert(Slot { stream, ended: false, connection: Connection::new() }));
+        self.world.addresses.enter(id, client);
         self.world.connections += 1;
         self.world.client_bytes += CONNECTION_BYTES;
         self.world.counters.accepted += 1;
@@ -141,10 +157,20 @@ impl<S: Stream> Engine<S> {
         Ok(id)
     }
 
-    /// The answer to a connection that is not accepted: 503 with `Retry-After`.
+    /// Whom a new connection is counted for: nobody, where nobody asks, and where it is a proxy's.
+    fn client_at(&self, peer: Option<SocketAddr>) -> ClientAddress {
+        let config = &self.world.config;
+        let counted = config.address_connections_max.is_some() && config.trusted_hops == 0;
+        peer.filter(|_| counted).map_or(ClientAddress::default(), |peer| peer.ip().into())
+    }
+
+    /// The answer to the connection that has just not been accepted: 503 with `Retry-After`.
     pub fn refusal(&self) -> Vec<u8> {
-        let connections_max = self.world.config.connections_max;
-        refusal_of_connection(format!("{connections_max} connections are open and --max-connections allows no more"))
+        let config = &self.world.config;
+        refusal_of_connection(match config.address_connections_max {
+            Some(limit) if self.address_is_full => too_many(limit),
+            _ => format!("{} connections are open and --max-connections allows no more", config.connections_max),
+        })
     }
 
     /// The same where the operating system does not let the connection be kept.
@@ -190,6 +216,7 @@ impl<S: Stream> Engine<S> {
         self.end_polls();
         self.deliver_behind();
         self.deliver_dirty(DELIVERIES_A_TURN);
+        self.world.sweep_rates();
         let next = self.world.hub.expire(now, &self.world.config);
         for id in self.leaving.drain(..) {
             self.slots.recycle(id.0);
@@ -281,6 +308,8 @@ impl<S: Stream> Engine<S> {
         let Some(mut slot) = self.slots.take(id.0) else { return };
         Visit { id, connection: &mut slot.connection, world: &mut self.world }.drop_for(Reason::PeerGone);
         self.world.wheel.cancel(id.0);
+        self.world.addresses.leave(id);
+        self.world.forget_rate(id);
         self.world.connections -= 1;
         self.world.client_bytes -= CONNECTION_BYTES + slot.connection.held_bytes();
         self.leaving.push(id);

@@ -10,6 +10,7 @@ pub mod envelope;
 pub mod event_stream;
 pub mod extension;
 pub mod form;
+pub mod forwarded;
 pub mod frame;
 pub mod handshake;
 pub mod head;

@@ -3,4 +3,5 @@
 #[cfg(target_os = "linux")]
 mod descriptors;
 mod fields;
+mod limits;
 mod served;

@@ -9,6 +9,7 @@ mod line;
 mod reading;
 mod subscriber;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use redpoll::{
@@ -54,7 +55,20 @@ impl Rig {
     pub(crate) fn connect_with(&mut self, capacity: usize) -> Client {
         let line = Line::new(capacity);
         let Ok(id) = self.engine.accept(line.clone(), None, self.now) else { panic!("the engine has room") };
-        let client = Client { id, line };
+        self.add(Client { id, line })
+    }
+
+    /// A client from an address, or what it is told instead.
+    pub(crate) fn connect_from(&mut self, address: &str) -> Result<Client, String> {
+        let peer = SocketAddr::new(address.parse().expect("an address"), 4711);
+        let line = Line::new(usize::MAX);
+        match self.engine.accept(line.clone(), Some(peer), self.now) {
+            Ok(id) => Ok(self.add(Client { id, line })),
+            Err(_) => Err(String::from_utf8_lossy(&self.engine.refusal()).into_owned()),
+        }
+    }
+
+    fn add(&mut self, client: Client) -> Client {
         self.clients.push(client.clone());
         client
     }

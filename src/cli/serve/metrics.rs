@@ -16,6 +16,8 @@ fn render(metrics: &Metrics) -> String {
     let counters = [
         ("connections_accepted_total", "Connections accepted.", metrics.accepted),
         ("connections_refused_total", "Connections refused because there were too many.", metrics.refused),
+        ("address_refusals_total", "Connections refused because one address had too many.", metrics.address_refusals),
+        ("rate_refusals_total", "Publications refused because they came too fast.", metrics.rate_refusals),
         (
             "connections_dropped_total",
             "Connections dropped because the peer was silent or took nothing.",
