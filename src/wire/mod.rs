@@ -22,4 +22,5 @@ pub mod request_line;
 pub mod response;
 pub mod status;
 pub mod syntax;
+pub mod token;
 pub mod utf8;

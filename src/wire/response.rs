@@ -80,7 +80,10 @@ impl Response {
 /// `application/problem+json` (RFC 9457 §3), or no content where the code allows none.
 impl From<Status> for Response {
     fn from(status: Status) -> Response {
-        let response = Response::new(status.code());
+        let mut response = Response::new(status.code());
+        if !status.authenticate().is_empty() {
+            response = response.field("WWW-Authenticate", status.authenticate());
+        }
         match has_content(status.code()) {
             true => response.content("application/problem+json", status.problem().into_bytes()),
             false => response,
@@ -321,6 +324,14 @@ mod tests {
         let problem: serde_json::Value = serde_json::from_str(content).unwrap_or_default();
         assert_eq!(problem, serde_json::json!({"status": 404, "title": "Not Found", "detail": "no such page"}));
         assert_eq!(Response::from(Status::new(304)), Response::new(304));
+    }
+
+    #[test]
+    fn a_401_says_how_to_do_better() {
+        let challenge = |status: Status| Response::from(status).value("WWW-Authenticate").map(str::to_owned);
+        assert_eq!(challenge(Status::new(401)).as_deref(), Some("Bearer"));
+        assert_eq!(challenge(Status::new(401).challenge("Basic realm=\"x\"")).as_deref(), Some("Basic realm=\"x\""));
+        assert_eq!(challenge(Status::new(403)), None);
     }
 
     #[test]

@@ -10,17 +10,32 @@ use std::borrow::Cow;
 pub struct Status {
     code: u16,
     detail: Cow<'static, str>,
+    /// Empty where there is none.
+    challenge: &'static str,
 }
 
 impl Status {
     /// A status without a detail. `code` is 100 to 599.
     pub const fn new(code: u16) -> Status {
-        Status { code, detail: Cow::Borrowed("") }
+        // RFC 9110 §15.5.2: a 401 has a challenge.
+        Status { code, detail: Cow::Borrowed(""), challenge: if code == 401 { "Bearer" } else { "" } }
     }
 
     /// The same status with `detail`: what was wrong and what is accepted.
     pub fn detail(self, detail: impl Into<Cow<'static, str>>) -> Status {
         Status { detail: detail.into(), ..self }
+    }
+
+    /// The same status with another value for `WWW-Authenticate` (RFC 9110 §11.6.1): how the client may prove who it
+    /// is. Without, a 401 has `Bearer`, and other statuses have none.
+    pub const fn challenge(mut self, challenge: &'static str) -> Status {
+        self.challenge = challenge;
+        self
+    }
+
+    /// The value of `WWW-Authenticate`; empty where there is none.
+    pub(crate) fn authenticate(&self) -> &'static str {
+        self.challenge
     }
 
     /// The three-digit code.
