@@ -375,7 +375,9 @@ impl<'a> Context<'a> {
         self.world.metrics()
     }
 
-    fn refuse(&mut self, status: Status) {
+    /// Refuses what is being connected or received. A request is answered with the status, a command with an error; an
+    /// open raw WebSocket, which has no way to say it, is closed: with 1008 for 401 and 403.
+    pub fn refuse(&mut self, status: Status) {
         self.call.refused.get_or_insert(status);
     }
 }

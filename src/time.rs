@@ -5,7 +5,7 @@
 pub struct Now {
     /// Milliseconds of a clock that never goes back; its beginning means nothing.
     pub monotonic_ms: u64,
-    /// Milliseconds since 1970-01-01 UTC, for the `Date` field and nothing else: it may jump.
+    /// Milliseconds since 1970-01-01 UTC, for the `Date` field and the dates in tokens, and nothing else: it may jump.
     pub unix_ms: u64,
 }
 

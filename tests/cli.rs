@@ -215,7 +215,8 @@ fn assert_usage_error(command: &mut Command, parts: &[&str]) {
 
 #[test]
 fn a_bad_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted() {
-    let table: [(&str, &[&str], &str); 25] = [
+    let table: [(&str, &[&str], &str); 26] = [
+        ("secret-file", &["/does/not/exist", "/", "/dev/zero", "/dev/null"], "accepted"),
         ("listen", &["8080", "localhost", ":80", "127.0.0.1:65536", "unix:", "[::]:x", "::1:80"], "IP:PORT"),
         ("listen", &["example.com:80", "a:80", "a.localhost:80", "*:80", "127.1:80"], "localhost:PORT"),
         ("history", &["x", "-1", "1.5", "4294967296", "1K", "chat=5", "chat*=x"], "number"),
@@ -260,7 +261,7 @@ fn a_bad_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted() 
 
 #[test]
 fn an_unknown_flag_or_command_is_one_line_that_names_it() {
-    let later = ["memory", "secret", "secret-file", "user", "chroot"];
+    let later = ["memory", "user", "chroot"];
     for flag in later {
         let long = format!("--{flag}");
         assert_usage_error(&mut redpoll(&[&long, "1"]), &["unknown flag", &long]);
@@ -305,9 +306,10 @@ fn pub_and_sub_refuse_what_they_cannot_use() {
 
 #[test]
 fn help_fits_80_columns_and_lists_every_flag() {
-    let serve = "listen open html history history-bytes history-age max-connections max-per-address publish-rate behind-proxy \
-        max-channels max-message \
-        deflate deflate-from max-head ping head-timeout keep-alive drain origin echo log help version";
+    let serve = "listen open html history history-bytes history-age max-connections max-per-address publish-rate \
+        behind-proxy max-channels max-message \
+        deflate deflate-from max-head ping head-timeout keep-alive drain origin secret secret-file \
+        echo log help version";
     let table: [(&[&str], &str); 5] = [
         (&["--help"], serve),
         (&["-h"], serve),
@@ -714,4 +716,253 @@ fn a_page_that_is_known_is_not_sent_again_in_the_coding_in_which_it_is_known() {
         let tag = if coding == "gzip" { &coded } else { &plain };
         assert_eq!(ask(coding, &tags), (known, tag.clone()), "{coding} {tags}");
     }
+}
+
+const SECRET: &str = "a secret of 32 bytes, no fewer..";
+
+/// A token that ends in a while, with these rights: `"publish":["a"]`.
+fn token(rights: &str) -> String {
+    token_until(3_600, rights)
+}
+
+fn token_until(seconds: u64, rights: &str) -> String {
+    let exp = now_s() + seconds;
+    signed(SECRET, &format!(r#"{{"exp":{exp},"sub":"ann","redpoll":{{{rights}}}}}"#))
+}
+
+fn now_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is after 1970").as_secs()
+}
+
+/// Not by the library, which might be wrong in both directions.
+fn signed(secret: &str, claims: &str) -> String {
+    use base64::Engine;
+    use hmac::{KeyInit, Mac};
+    let base64 = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+    let signed = format!("{}.{}", base64(br#"{"alg":"HS256"}"#), base64(claims.as_bytes()));
+    let mac = <hmac::Hmac<sha2::Sha256> as KeyInit>::new_from_slice(secret.as_bytes()).expect("any length will do");
+    format!("{signed}.{}", base64(&mac.chain_update(&signed).finalize().into_bytes()))
+}
+
+const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// An answer as far as it comes with its head. The connection stays open with the stream.
+fn ask_open(address: &str, line: &str, fields: &str) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(address).expect("the server accepts");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
+    stream.write_all(format!("{line} HTTP/1.1\r\nHost: {address}\r\n{fields}\r\n").as_bytes()).expect("it is read");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a head");
+        answer.push(byte[0]);
+    }
+    (stream, String::from_utf8(answer).expect("a head is text"))
+}
+
+/// Status, `WWW-Authenticate` and the whole answer. Of what goes on, only the head.
+fn outcome(address: &str, line: &str, fields: &str) -> (u16, String, String) {
+    let (mut stream, mut answer) = ask_open(address, line, fields);
+    let length = field(&answer, "Content-Length").map_or(0, |length| length.parse().expect("a number"));
+    let mut content = vec![0; if line.starts_with("HEAD") { 0 } else { length }];
+    stream.read_exact(&mut content).expect("the content");
+    let challenge = field(&answer, "WWW-Authenticate").unwrap_or_default().to_owned();
+    let status = answer[9..12].parse().expect("a status");
+    answer.push_str(&String::from_utf8_lossy(&content));
+    (status, challenge, answer)
+}
+
+/// What asks for each thing that is guarded, and what it needs for the channel `a`. A GET comes first.
+fn guarded_requests() -> Vec<(&'static str, String, &'static str)> {
+    let [subscribe, publish, status] = [r#""subscribe":["a"]"#, r#""publish":["a"]"#, r#""status":true"#];
+    let post = "Content-Length: 1\r\n\r\nx";
+    let tutorial = [r#""subscribe":["tutorial"]"#, r#""publish":["tutorial"]"#];
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\ncontent=x";
+    vec![
+        ("GET /channel/a", UPGRADE.to_owned(), subscribe),
+        ("GET /channel/a", format!("{UPGRADE}Sec-WebSocket-Protocol: redpoll.v1\r\n"), subscribe),
+        ("GET /channel/a", "Accept: text/event-stream\r\n".into(), subscribe),
+        ("GET /channel/a?wait=1", String::new(), subscribe),
+        ("GET /channel/a", String::new(), subscribe),
+        ("HEAD /channel/a", String::new(), subscribe),
+        ("POST /channel/a", post.into(), publish),
+        ("PUT /channel/a", post.into(), publish),
+        ("DELETE /channel/a", String::new(), publish),
+        ("GET /channels", String::new(), status),
+        ("GET /metrics", String::new(), status),
+        ("GET /home/?name=ann", String::new(), tutorial[0]),
+        ("GET /get_msg/?name=ann", String::new(), tutorial[0]),
+        ("POST /send_msg/", form.into(), tutorial[1]),
+        ("GET /echo", UPGRADE.into(), ""),
+    ]
+}
+
+#[test]
+fn whatever_is_guarded_needs_a_good_token_with_the_right() {
+    let served = Served::start(&["--secret", SECRET, "--echo"]);
+    let (expired, strange) = (token_until(0, r#""publish":["a"]"#), signed(&SECRET[1..], r#"{"exp":99999999999}"#));
+    let unsigned = "eyJhbGciOiJub25lIn0.eyJleHAiOjk5OTk5OTk5OTk5fQ.";
+    let invalid = "Bearer error=\"invalid_token\"";
+    for (line, fields, rights) in guarded_requests() {
+        let ask = |token: &str| outcome(&served.address, line, &format!("Authorization: Bearer {token}\r\n{fields}"));
+        let (status, challenge, answer) = outcome(&served.address, line, &fields);
+        assert_eq!((status, challenge.as_str()), (401, "Bearer"), "{line}: {answer}");
+        assert!(line.starts_with("HEAD") || answer.contains("a token is needed"), "{line}: {answer}");
+        for (token, words) in [
+            ("x", "malformed token"),
+            (unsigned, "accepted is HS256"),
+            (&strange, "signature is wrong"),
+            (&expired, "the token expired"),
+        ] {
+            let (status, challenge, answer) = ask(token);
+            assert_eq!((status, challenge.as_str()), (401, invalid), "{line}: {answer}");
+            assert!(line.starts_with("HEAD") || answer.contains(words), "{line}: {answer}");
+            assert!(answer.contains("application/problem+json"), "{line}: {answer}");
+        }
+        if !rights.is_empty() {
+            let others = r#""subscribe":["b","aa"],"publish":["b*"],"status":false"#;
+            let (status, challenge, answer) = ask(&token(others));
+            assert_eq!((status, challenge.as_str()), (403, "Bearer error=\"insufficient_scope\""), "{line}: {answer}");
+        }
+        let (status, challenge, answer) = ask(&token(rights));
+        assert!((101..300).contains(&status) && challenge.is_empty(), "{line}: {answer}");
+    }
+}
+
+#[test]
+fn what_is_not_guarded_needs_no_token() {
+    let served = Served::start(&["--secret", SECRET]);
+    for line in ["GET /", "GET /redpoll.js", "GET /healthz", "OPTIONS /channel/a", "OPTIONS *"] {
+        let (status, _, answer) = outcome(&served.address, line, "");
+        assert!((200..300).contains(&status), "{line}: {answer}");
+    }
+    for (line, status) in [("GET /nothing", 404), ("PATCH /channel/a", 405)] {
+        assert_eq!(outcome(&served.address, line, "").0, status, "{line}");
+    }
+}
+
+#[test]
+fn a_token_goes_in_the_field_in_the_query_or_in_a_cookie() {
+    let served = Served::start(&["--secret", SECRET, "--origin", "https://named.example", "--origin", "*"]);
+    let good = token(r#""subscribe":["a"],"publish":["a"]"#);
+    let cookie = format!("Cookie: x=y; redpoll_token={good}\r\n");
+    let own = format!("Origin: http://{}\r\n", served.address);
+    for (line, fields, status) in [
+        ("GET /channel/a".to_owned(), format!("Authorization: bearer {good}\r\n"), 200),
+        (format!("GET /channel/a?token={good}"), String::new(), 200),
+        (format!("GET /channel/a?token={good}"), "Authorization: Basic YTpi\r\n".into(), 200),
+        (format!("GET /channel/a?token={good}"), "Authorization: Bearer bad\r\n".into(), 401),
+        (format!("GET /channel/a?token={good}"), "Cookie: redpoll_token=bad\r\n".into(), 200),
+        ("GET /channel/a?token=".into(), cookie.clone(), 401),
+        ("GET /channel/a".into(), cookie.clone(), 200),
+        ("GET /channel/a".into(), format!("{cookie}{own}{UPGRADE}"), 101),
+        ("GET /channel/a".into(), format!("{cookie}Origin: https://named.example\r\n{UPGRADE}"), 101),
+        // `*` lets any page ask, but not with what a visitor's browser sends along.
+        ("GET /channel/a".into(), format!("{cookie}Origin: https://other.example\r\n{UPGRADE}"), 401),
+        ("POST /channel/a".into(), format!("{cookie}Origin: null\r\nContent-Length: 0\r\n"), 401),
+        (format!("GET /channel/a?token={good}"), format!("Origin: https://other.example\r\n{UPGRADE}"), 101),
+    ] {
+        let (found, _, answer) = outcome(&served.address, &line, &fields);
+        assert_eq!(found, status, "{line} {fields}: {answer}");
+    }
+}
+
+#[test]
+fn of_several_channels_one_that_is_not_allowed_refuses_all() {
+    let served = Served::start(&["--secret", SECRET]);
+    let field = format!("Authorization: Bearer {}\r\n", token(r#""subscribe":["a","r-*"],"publish":["a","r-*"]"#));
+    for (line, fields) in [
+        ("GET /channel/", UPGRADE),
+        ("GET /channel/", "Accept: text/event-stream\r\n"),
+        ("GET /channel/", ""),
+        ("POST /channel/", "Content-Length: 1\r\n\r\nx"),
+        ("DELETE /channel/", ""),
+    ] {
+        let ask = |names: &str| outcome(&served.address, &format!("{line}{names}"), &format!("{field}{fields}"));
+        assert!((101..300).contains(&ask("a,r-1,r-2").0), "{line}");
+        let (status, _, answer) = ask("a,r-1,b,r-2");
+        assert!(status == 403 && answer.contains("\\\"b\\\""), "{line}: {answer}");
+    }
+    let messages = outcome(&served.address, "GET /channel/a?since=earliest", &field).2;
+    assert!(!messages.contains("\"data\""), "nothing was published to the others: {messages}");
+}
+
+#[test]
+fn a_websocket_may_say_what_its_token_lets_it_say() {
+    let served = Served::start(&["--secret", SECRET]);
+    let connect = |token: &str, protocol: &str| {
+        let fields = format!("Authorization: Bearer {token}\r\n{UPGRADE}{protocol}");
+        let (stream, head) = ask_open(&served.address, "GET /channel/a", &fields);
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        tungstenite::WebSocket::from_raw_socket(stream, tungstenite::protocol::Role::Client, None)
+    };
+    let both = token(r#""subscribe":["a"],"publish":["a"]"#);
+    let one = token(r#""subscribe":["a","b"],"publish":["c*"]"#);
+    let mut raw = connect(&both, "");
+    raw.send("hello".into()).expect("it is sent");
+    assert_eq!(raw.read().expect("its own"), tungstenite::Message::text("hello"));
+    let mut raw = connect(&one, "");
+    raw.send("hello".into()).expect("it is sent");
+    let Ok(tungstenite::Message::Close(Some(close))) = raw.read() else { panic!("a close") };
+    assert_eq!(u16::from(close.code), 1008);
+    assert!(close.reason.contains("publish to \"a\""), "{}", close.reason);
+    let mut commands = connect(&one, "Sec-WebSocket-Protocol: redpoll.v1\r\n");
+    commands.read().expect("it is subscribed");
+    for (command, answer) in [
+        (r#"{"publish":"a","data":"x","ack":1}"#, r#"{"error":{"status":403"#),
+        (r#"{"publish":"c1","data":"x","ack":1}"#, r#"{"ack":1,"id":"#),
+        (r#"{"subscribe":"b"}"#, r#"{"subscribed":"b""#),
+        (r#"{"subscribe":"c1"}"#, r#"{"error":{"status":403"#),
+    ] {
+        commands.send(command.into()).expect("it is sent");
+        let text = commands.read().expect("an answer").into_text().expect("text").to_string();
+        assert!(text.starts_with(answer), "{command}: {text}");
+    }
+}
+
+#[test]
+fn a_secret_can_be_rotated_out_and_comes_from_flags_variables_and_files() {
+    let file = std::env::temp_dir().join(format!("redpoll-secret-{}", std::process::id()));
+    let path = file.display().to_string();
+    std::fs::write(&file, "the one out of a file, as well\r\n").expect("a file can be written");
+    let served = Served::start(&["--secret", SECRET, "--secret", "the old one, with a comma", "--secret-file", &path]);
+    std::fs::remove_file(&file).expect("it can be removed: it has been read");
+    let claims = format!(r#"{{"exp":{},"redpoll":{{"subscribe":["a"]}}}}"#, now_s() + 60);
+    for (secret, status) in [
+        (SECRET, 200),
+        ("the old one, with a comma", 200),
+        ("the one out of a file, as well", 200),
+        ("the old one", 401),
+        ("with a comma", 401),
+        ("the one out of a file, as well\r\n", 401),
+    ] {
+        let line = format!("GET /channel/a?token={}", signed(secret, &claims));
+        assert_eq!(outcome(&served.address, &line, "").0, status, "{secret:?}");
+    }
+    // A comma in the variable is one of the secret.
+    let mut process = Process::start(
+        redpoll(&["--listen", "0.0.0.0:0"]).env("REDPOLL_SECRET", "the old one, with a comma").stderr(Stdio::null()),
+    );
+    let mut printed = BufReader::new(process.0.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    let bound = printed.next().expect("where it listens, on an address that others reach");
+    let address = format!("127.0.0.1:{}", bound.rsplit(':').next().expect("a port"));
+    assert!(printed.next().is_some_and(|line| line.contains("needs a token")));
+    for (secret, status) in [("the old one, with a comma", 200), ("the old one", 401), (SECRET, 401)] {
+        let line = format!("GET /channel/a?token={}", signed(secret, &claims));
+        let (found, _, answer) = outcome(&address, &line, "X-Forwarded-For: 10.0.0.1\r\n");
+        assert_eq!(found, status, "{secret:?}: {answer}");
+    }
+}
+
+#[test]
+fn a_bad_secret_is_told_and_not_shown() {
+    let (mut flag, mut variable) = (redpoll(&["--secret", "too short"]), redpoll(&[]));
+    variable.env("REDPOLL_SECRET", "too short");
+    for (command, source) in [(&mut flag, "--secret \"***\""), (&mut variable, "REDPOLL_SECRET \"***\"")] {
+        assert_usage_error(command, &["16 bytes or more", source]);
+        assert!(!run(command, b"").2.contains("too short"));
+    }
+    assert_usage_error(&mut redpoll(&["--secret", SECRET, "--open"]), &["--open", "secret"]);
+    assert_usage_error(&mut redpoll(&["--listen", "0.0.0.0:0"]), &["--open", "--secret-file"]);
 }

@@ -10,6 +10,7 @@ use redpoll::{Config, Since};
 use super::bench::{self, Bench};
 use super::flags::{Draft, Flag, find, flags};
 use super::publish::Publish;
+use super::secret::Secrets;
 use super::subscribe::{Subscribe, Transport};
 use super::url::Url;
 use super::values::number;
@@ -29,6 +30,7 @@ pub(crate) enum Command {
 pub(crate) struct Serve {
     pub(crate) listen: Vec<String>,
     pub(crate) open: bool,
+    pub(crate) secrets: Secrets,
     pub(crate) html: Option<PathBuf>,
     pub(crate) config: Config,
     pub(crate) echo: bool,
@@ -38,7 +40,8 @@ pub(crate) struct Serve {
 impl Default for Serve {
     fn default() -> Serve {
         let (listen, config) = (Vec::new(), Config::default());
-        Serve { listen, open: false, html: None, config, echo: false, log: log::LevelFilter::Info }
+        let secrets = Secrets::default();
+        Serve { listen, open: false, secrets, html: None, config, echo: false, log: log::LevelFilter::Info }
     }
 }
 
@@ -150,15 +153,20 @@ fn set_from_environment(draft: &mut Draft, flag: &Flag, env: impl Fn(&str) -> Op
     let variable = flag.variable();
     let Some(value) = env(&variable).filter(|value| !value.is_empty()) else { return Ok(()) };
     let value = text(&variable, value)?;
-    match flag.repeats {
+    // A secret may have a comma: what is before it alone would be a weaker one.
+    match flag.repeats && flag.name != SECRET {
         true => value.split(',').try_for_each(|part| set(draft, flag, &variable, part.trim())),
         false => set(draft, flag, &variable, &value),
     }
 }
 
 fn set(draft: &mut Draft, flag: &Flag, source: &str, value: &str) -> Result<(), Error> {
-    (flag.set)(draft, value).map_err(|accepted| bad_value(source, value, &accepted))
+    let shown = if flag.name == SECRET { "***" } else { value };
+    (flag.set)(draft, value).map_err(|accepted| bad_value(source, shown, &accepted))
 }
+
+/// The flag whose value is not shown.
+const SECRET: &str = "secret";
 
 /// The value that follows a flag; `on` for one that takes none.
 pub(super) fn value_of(parser: &mut Parser, name: &str, kind: &str) -> Result<String, Error> {

@@ -124,6 +124,20 @@ const WHERE: &[Flag] = &[
         },
     },
     Flag {
+        name: "secret",
+        value: "TEXT",
+        repeats: true,
+        help: "ask for tokens, checked with this",
+        set: |draft, text| draft.serve.secrets.push(text.as_bytes()),
+    },
+    Flag {
+        name: "secret-file",
+        value: "FILE",
+        repeats: true,
+        help: "the same, out of a file",
+        set: |draft, text| draft.serve.secrets.push_file(text),
+    },
+    Flag {
         name: "origin",
         value: "ORIGIN",
         repeats: true,

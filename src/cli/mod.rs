@@ -11,6 +11,7 @@ mod nameserver;
 mod publish;
 mod resolve;
 mod retry;
+mod secret;
 mod serve;
 mod subscribe;
 mod url;

@@ -13,6 +13,7 @@ use crate::wire::frame::{self, Opcode};
 use crate::wire::message::{Decoder, Event, Limits, Role};
 use crate::wire::position::Position;
 use crate::wire::response;
+use crate::wire::status::Status;
 use crate::wire::utf8;
 
 /// An open WebSocket.
@@ -57,6 +58,15 @@ const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocke
 const JSON_ESCAPE_BYTES: usize = 6;
 /// A command besides its payload: the channel's name, the event's, the ack.
 const COMMAND_BYTES: usize = 4 << 10;
+
+/// What a refusal is on a WebSocket that can only be closed.
+fn code_of(refused: &Status) -> CloseCode {
+    match refused.code() {
+        401 | 403 => CloseCode::POLICY_VIOLATION,
+        429 | 503 => CloseCode::TRY_AGAIN_LATER,
+        _ => CloseCode::INTERNAL_ERROR,
+    }
+}
 
 /// How a WebSocket comes to its end.
 enum Ending {
@@ -247,10 +257,7 @@ impl Visit<'_> {
         call.published.clear();
         match (call.close, call.refused.take()) {
             (Some(code), _) => Some(Ending::Consumer(code, String::new())),
-            (None, Some(refused)) if matches!(refused.code(), 429 | 503) => {
-                Some(Ending::Consumer(CloseCode::TRY_AGAIN_LATER, refused.to_string()))
-            }
-            (None, Some(refused)) => Some(Ending::Consumer(CloseCode::INTERNAL_ERROR, refused.to_string())),
+            (None, Some(refused)) => Some(Ending::Consumer(code_of(&refused), refused.to_string())),
             (None, None) => None,
         }
     }

@@ -20,6 +20,8 @@ impl CloseCode {
     pub const UNSUPPORTED_DATA: CloseCode = CloseCode(1003);
     /// 1007: data that is not what its type says, such as a text that is not UTF-8.
     pub const INVALID_PAYLOAD: CloseCode = CloseCode(1007);
+    /// 1008: a message that its sender may not send.
+    pub const POLICY_VIOLATION: CloseCode = CloseCode(1008);
     /// 1009: a message larger than is accepted.
     pub const MESSAGE_TOO_BIG: CloseCode = CloseCode(1009);
     /// 1011: something unexpected went wrong on this side.

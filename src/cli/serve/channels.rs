@@ -1,14 +1,25 @@
 //! `/channel/NAME` and `/channels`.
 
+use std::rc::Rc;
+
 use redpoll::wire::envelope::push_string;
 use redpoll::wire::form::channel_names;
 use redpoll::{Action, ChannelInfo, Consumer, Context, Message, Request, Response, Server, Status, Transport};
 
-pub(super) fn routes(server: Server) -> Server {
+use super::gate::Gate;
+use super::guarded::Guarded;
+
+pub(super) fn routes(server: Server, gate: &Rc<Gate>) -> Server {
+    let (clears, lists, lets_in) = (Rc::clone(gate), Rc::clone(gate), Rc::clone(gate));
+    let server = match gate.is_open() {
+        true => server.route("/channel/{names}", |_| Channels),
+        false => server.route("/channel/{names}", move |_| Guarded::new(Rc::clone(&lets_in))),
+    };
     server
-        .route("/channel/{names}", |_| Channels)
-        .delete("/channel/{names}", forget)
-        .get("/channels", |request, cx| list(request, cx).unwrap_or_else(Response::from))
+        .delete("/channel/{names}", move |request, cx| {
+            forget(request, cx, &clears).map_or_else(Response::from, |()| Response::new(204))
+        })
+        .get("/channels", move |request, cx| list(request, cx, &lists).unwrap_or_else(Response::from))
 }
 
 /// A client of one or several channels. It has no fields, so it takes no memory: the context knows its channels.
@@ -16,8 +27,7 @@ struct Channels;
 
 impl Consumer for Channels {
     fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
-        let names = cx.request().map_or("", |request| request.param_raw("names"));
-        for name in channel_names(names)? {
+        for name in names_of(cx.request())? {
             cx.subscribe(&name);
         }
         Ok(())
@@ -35,19 +45,21 @@ impl Consumer for Channels {
     }
 }
 
-fn forget(request: &Request, cx: &mut Context) -> Response {
-    let names = match channel_names(request.param_raw("names")) {
-        Ok(names) => names,
-        Err(status) => return status.into(),
-    };
-    for name in names {
-        cx.clear_history(&name);
-    }
-    Response::new(204)
+/// The channels that a request names.
+pub(super) fn names_of(request: Option<&Request>) -> Result<Vec<String>, Status> {
+    channel_names(request.map_or("", |request| request.param_raw("names")))
+}
+
+fn forget(request: &Request, cx: &mut Context, gate: &Gate) -> Result<(), Status> {
+    let names = names_of(Some(request))?;
+    gate.admit(request, cx.now(), Action::Publish, &names)?;
+    names.iter().for_each(|name| cx.clear_history(name));
+    Ok(())
 }
 
 /// A page of channels in name order, and from where the next one goes on.
-fn list(request: &Request, cx: &mut Context) -> Result<Response, Status> {
+fn list(request: &Request, cx: &mut Context, gate: &Gate) -> Result<Response, Status> {
+    gate.admit_to_status(request, cx.now())?;
     let limit = match request.query("limit") {
         None => LIST_DEFAULT,
         Some(text) => text

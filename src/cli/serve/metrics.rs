@@ -2,13 +2,16 @@
 
 use std::fmt::Write;
 
-use redpoll::{Context, Metrics, Request, Response, Transport};
+use redpoll::{Context, Metrics, Request, Response, Status, Transport};
 
-pub(super) fn metrics(_: &Request, cx: &mut Context) -> Response {
+use super::gate::Gate;
+
+pub(super) fn metrics(request: &Request, cx: &mut Context, gate: &Gate) -> Result<Response, Status> {
+    gate.admit_to_status(request, cx.now())?;
     let text = render(&cx.metrics());
-    Response::new(200)
+    Ok(Response::new(200)
         .content("text/plain; version=0.0.4; charset=utf-8", text.into_bytes())
-        .field("Cache-Control", "no-store")
+        .field("Cache-Control", "no-store"))
 }
 
 fn render(metrics: &Metrics) -> String {

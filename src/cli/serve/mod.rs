@@ -1,47 +1,54 @@
 //! `redpoll serve`: the server with its pages and routes, built from the library's public parts alone.
 
 mod channels;
+mod echo;
+mod gate;
+mod guarded;
 mod metrics;
 mod pages;
 mod tutorial;
 
 use std::io::Write;
+use std::rc::Rc;
 
-use redpoll::{Address, Context, Message, Request, Response, Server, Status};
+use redpoll::wire::token::SECRET_BYTES_ADVISED;
+use redpoll::{Address, Request, Response, Server, Status};
 
 use super::Error;
 use super::args::Serve;
 use super::logger;
+use gate::Gate;
 
 /// Serves until a signal ends it.
 ///
 /// # Errors
-/// A sentence for the terminal: an address that cannot be had, or one that is open to others without `--open`.
+/// A sentence for the terminal: an address that cannot be had, or one that is open to others without `--open` or a
+/// secret.
 pub(crate) fn serve(options: Serve) -> Result<(), Error> {
     logger::begin(options.log);
-    let everywhere_local = options.listen.iter().all(|address| is_local(address));
-    if !options.open && !everywhere_local {
-        let refusal =
-            "refusing to listen where others can reach it without --open, which lets anyone publish and subscribe";
-        return Err(Error::Usage(refusal.to_owned()));
+    check_access(&options)?;
+    if options.secrets.is_one_short {
+        log::warn!("a secret has fewer than {SECRET_BYTES_ADVISED} bytes: it may be guessed from a token");
     }
-    let tutorial = tutorial::routes(Server::new(), options.html.clone(), &options.config);
-    let mut server = channels::routes(tutorial)
+    let gate = Rc::new(Gate::new(options.secrets.all, options.config.origins.clone()));
+    let (is_open, measures) = (gate.is_open(), Rc::clone(&gate));
+    let tutorial = tutorial::routes(Server::new(), options.html.clone(), &options.config, &gate);
+    let mut server = channels::routes(tutorial, &gate)
         .get("/healthz", |_, _| Response::text("ok\n").field("Cache-Control", "no-store"))
-        .get("/metrics", metrics::metrics);
+        .get("/metrics", move |request, cx| metrics::metrics(request, cx, &measures).unwrap_or_else(Response::from));
     if options.echo {
-        server = server.route("/echo", |_| echo);
+        server = echo::routes(server, &gate);
     }
     // Last, since a folder of `--html` answers every path that is left.
     server = pages::routes(server, options.html).config(options.config).end_on_signals();
-    if !options.open {
+    if !options.open && is_open {
         server = server.guard(refuse_proxied);
     }
     for address in &options.listen {
         let bound = server.bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
         say(&format!("Redpoll listens on {bound}"));
     }
-    say(who_may(options.open));
+    say(who_may(options.open, is_open));
     Ok(server.serve().map_err(|error| format!("cannot serve: {error}"))?)
 }
 
@@ -50,9 +57,21 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Sends back what it gets.
-fn echo(message: Message, cx: &mut Context) {
-    cx.send(message);
+/// Whether it has been said who may come in: everyone, or who has a token, but not both.
+fn check_access(options: &Serve) -> Result<(), Error> {
+    let everywhere_local = options.listen.iter().all(|address| is_local(address));
+    match (options.open, options.secrets.all.is_empty()) {
+        (true, false) => {
+            let refusal = "--open and a secret exclude each other: one lets anyone in, the other whoever has a token";
+            Err(Error::Usage(refusal.to_owned()))
+        }
+        (false, true) if !everywhere_local => {
+            let refusal = "refusing to listen where others can reach it without --open, which lets anyone publish and \
+                subscribe, or --secret-file, which asks for tokens";
+            Err(Error::Usage(refusal.to_owned()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn is_local(address: &str) -> bool {
@@ -60,10 +79,11 @@ fn is_local(address: &str) -> bool {
 }
 
 /// What is open to whom, in a sentence.
-fn who_may(open: bool) -> &'static str {
-    match open {
-        true => "Open: anyone who can reach it may publish and subscribe.",
-        false => {
+fn who_may(said_open: bool, is_open: bool) -> &'static str {
+    match (said_open, is_open) {
+        (_, false) => "Closed: who publishes or subscribes needs a token that allows it.",
+        (true, true) => "Open: anyone who can reach it may publish and subscribe.",
+        (false, true) => {
             "Open to this machine alone, but to nothing that comes through a proxy: anyone on it may publish and read."
         }
     }

@@ -12,10 +12,11 @@ use std::rc::Rc;
 
 use redpoll::wire::envelope::push_string;
 use redpoll::{
-    Config, ConnectionId, Consumer, Context, Message, Method, Polled, Position, Reason, Request, Response, Server,
-    Since, Status,
+    Action, Config, ConnectionId, Consumer, Context, Message, Method, Polled, Position, Reason, Request, Response,
+    Server, Since, Status,
 };
 
+use super::gate::Gate;
 use super::pages;
 
 const CHANNEL: &str = "tutorial";
@@ -23,17 +24,22 @@ const CHANNEL: &str = "tutorial";
 /// How long `/get_msg/` waits: what the tutorial's queue waits.
 const WAIT_MS: u64 = 10_000;
 
-pub(super) fn routes(server: Server, html: Option<PathBuf>, config: &Config) -> Server {
+pub(super) fn routes(server: Server, html: Option<PathBuf>, config: &Config, gate: &Rc<Gate>) -> Server {
     let age_ms = config.history_of(CHANNEL).age_ms;
     let room = Rc::new(RefCell::new(Room { places: HashMap::new(), names: RandomState::new(), age_ms, swept_ms: 0 }));
-    let entrance = Rc::clone(&room);
+    let (entrance, gate) = (Rc::clone(&room), Rc::clone(gate));
+    let (shows, takes) = (Rc::clone(&gate), Rc::clone(&gate));
     server
         .get("/home/", move |request, cx| {
+            if let Err(refused) = shows.admit(request, cx.now(), Action::Subscribe, &[CHANNEL]) {
+                return refused.into();
+            }
             entrance.borrow_mut().join(&name_of(request), cx);
             home(request, html.as_ref())
         })
-        .post("/send_msg/", send)
+        .post("/send_msg/", move |request, cx| send(request, cx, &takes).unwrap_or_else(Response::from))
         .poll("/get_msg/", move |request| Poller {
+            gate: Rc::clone(&gate),
             room: Rc::clone(&room),
             name: name_of(request).into_owned(),
             takes: request.method() == Method::Get,
@@ -95,6 +101,7 @@ impl Place {
 
 /// One `/get_msg/`.
 struct Poller {
+    gate: Rc<Gate>,
     room: Rc<RefCell<Room>>,
     name: String,
     /// HEAD only looks, and uses nothing up.
@@ -103,6 +110,8 @@ struct Poller {
 
 impl Consumer for Poller {
     fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
+        let Some(request) = cx.request() else { return Ok(()) };
+        self.gate.admit(request, cx.now(), Action::Subscribe, &[CHANNEL])?;
         let id = cx.id();
         let mut room = self.room.borrow_mut();
         let place = room.join(&self.name, cx);
@@ -144,14 +153,11 @@ fn render(polled: &Polled) -> Response {
     Response::new(200).content("application/json", json).field("Cache-Control", "no-store")
 }
 
-fn send(request: &Request, cx: &mut Context) -> Response {
-    match request.form("content") {
-        Some(content) => {
-            cx.publish(CHANNEL, &*content);
-            Response::text("OK")
-        }
-        None => Status::new(400).detail("the form field \"content\" is missing").into(),
-    }
+fn send(request: &Request, cx: &mut Context, gate: &Gate) -> Result<Response, Status> {
+    gate.admit(request, cx.now(), Action::Publish, &[CHANNEL])?;
+    let content = request.form("content").ok_or(Status::new(400).detail("the form field \"content\" is missing"))?;
+    cx.publish(CHANNEL, &*content);
+    Ok(Response::text("OK"))
 }
 
 /// The page, with the name where it says `{{ name }}`, as the tutorial's server fills it in.
