@@ -43,6 +43,13 @@ pub trait Consumer {
         }
     }
 
+    /// A client of `redpoll.v1` shows another token, so that it may stay when the one that let it in has expired:
+    /// [`Context::expire_at`] says until when. By default there are no tokens.
+    fn renew(&mut self, token: &str, cx: &mut Context) -> Result<(), Status> {
+        let _ = (token, cx);
+        Err(Status::new(400).detail("this server does not use tokens"))
+    }
+
     /// The connection, or the one request, has ended. [`Context::cursor`] is still known.
     fn disconnect(&mut self, reason: Reason, cx: &mut Context) {
         let _ = (reason, cx);
@@ -88,6 +95,8 @@ pub enum Reason {
     Silent,
     /// Nothing could be written to the peer for a ping interval.
     Stalled,
+    /// The moment has come that [`Context::expire_at`] has set.
+    Expired,
     /// The server is ending.
     Draining,
 }
@@ -202,6 +211,8 @@ pub(crate) struct Call {
     pub(crate) wanted: Vec<Wanted>,
     /// Whether subscribing only adds to `wanted`.
     pub(crate) connecting: bool,
+    /// When the connection must end, in milliseconds since 1970.
+    pub(crate) expires_ms: Option<u64>,
     pub(crate) published: Vec<Published>,
     /// What was sent before there is a WebSocket to send it on, or on a POST.
     pub(crate) sent: Vec<Sent>,

@@ -792,7 +792,7 @@ fn guarded_requests() -> Vec<(&'static str, String, &'static str)> {
         ("GET /channels", String::new(), status),
         ("GET /metrics", String::new(), status),
         ("GET /home/?name=ann", String::new(), tutorial[0]),
-        ("GET /get_msg/?name=ann", String::new(), tutorial[0]),
+        ("HEAD /get_msg/?name=ann", String::new(), tutorial[0]),
         ("POST /send_msg/", form.into(), tutorial[1]),
         ("GET /echo", UPGRADE.into(), ""),
     ]
@@ -888,15 +888,88 @@ fn of_several_channels_one_that_is_not_allowed_refuses_all() {
     assert!(!messages.contains("\"data\""), "nothing was published to the others: {messages}");
 }
 
+type Socket = tungstenite::WebSocket<TcpStream>;
+
+fn websocket(address: &str, target: &str, token: &str, protocol: &str) -> Socket {
+    let fields = format!("Authorization: Bearer {token}\r\n{UPGRADE}{protocol}");
+    let (stream, head) = ask_open(address, &format!("GET {target}"), &fields);
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    tungstenite::WebSocket::from_raw_socket(stream, tungstenite::protocol::Role::Client, None)
+}
+
+const REDPOLL_V1: &str = "Sec-WebSocket-Protocol: redpoll.v1\r\n";
+
+fn text_of_next(socket: &mut Socket) -> String {
+    socket.read().expect("a message").into_text().expect("text").to_string()
+}
+
+fn close_of(socket: &mut Socket) -> (u16, String) {
+    match socket.read() {
+        Ok(tungstenite::Message::Close(Some(close))) => (close.code.into(), close.reason.to_string()),
+        other => panic!("no close: {other:?}"),
+    }
+}
+
+#[test]
+fn what_a_token_has_let_in_ends_when_it_expires_on_every_transport() {
+    let served = Served::start(&["--secret", SECRET, "--echo"]);
+    let address = served.address.as_str();
+    let good = token_until(2, r#""subscribe":["a","tutorial"]"#);
+    let field = format!("Authorization: Bearer {good}\r\n");
+    let mut sockets = [("/channel/a", ""), ("/channel/a", REDPOLL_V1), ("/echo", "")]
+        .map(|(target, protocol)| websocket(address, target, &good, protocol));
+    let (mut events, _) = ask_open(address, "GET /channel/a", &format!("Accept: text/event-stream\r\n{field}"));
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for line in ["GET /channel/a?wait=60", "GET /get_msg/?name=ann"] {
+            let field = &field;
+            scope.spawn(move || assert_eq!(outcome(address, line, field).0, 200, "{line}"));
+        }
+    });
+    assert!(began.elapsed() < Duration::from_secs(6), "polls are answered when the token ends, and not later");
+    text_of_next(&mut sockets[1]);
+    for mut socket in sockets {
+        assert_eq!(close_of(&mut socket), (4_001, "the token has expired".to_owned()));
+    }
+    let mut said = String::new();
+    events.read_to_string(&mut said).expect("it ends");
+    assert!(
+        said.ends_with("event: expired\ndata: {\"error\":{\"status\":401,\"detail\":\"the token has expired\"}}\n\n")
+    );
+    assert_eq!(outcome(address, "GET /channel/a", &field).0, 401);
+}
+
+#[test]
+fn another_token_must_be_of_the_same_person_and_allow_what_is_subscribed_to() {
+    let served = Served::start(&["--secret", SECRET]);
+    let rights = r#""subscribe":["a"],"publish":["b"]"#;
+    let mut socket = websocket(&served.address, "/channel/a", &token_until(2, rights), REDPOLL_V1);
+    text_of_next(&mut socket);
+    let mut say = |command: &str| {
+        socket.send(command.into()).expect("it is sent");
+        text_of_next(&mut socket)
+    };
+    let of_bob = signed(SECRET, &format!(r#"{{"exp":{},"sub":"bob","redpoll":{{{rights}}}}}"#, now_s() + 60));
+    for (token, words) in [
+        (of_bob.as_str(), "another sub"),
+        (&token(r#""subscribe":["b"]"#), "subscribe to \\\"a\\\""),
+        (&token_until(0, rights), "expired"),
+        ("x", "malformed"),
+    ] {
+        let answer = say(&format!(r#"{{"token":"{token}","ack":1}}"#));
+        assert!(answer.contains("error") && answer.contains(words), "{answer}");
+    }
+    let next = token_until(4, r#""subscribe":["a","c"]"#);
+    assert_eq!(say(&format!(r#"{{"token":"{next}","ack":2}}"#)), r#"{"ack":2}"#);
+    assert!(say(r#"{"publish":"b","data":"x"}"#).contains("403"), "its rights are the new token's");
+    assert!(say(r#"{"subscribe":"c"}"#).contains("subscribed"));
+    assert_eq!(close_of(&mut socket), (4_001, "the token has expired".to_owned()));
+}
+
 #[test]
 fn a_websocket_may_say_what_its_token_lets_it_say() {
     let served = Served::start(&["--secret", SECRET]);
-    let connect = |token: &str, protocol: &str| {
-        let fields = format!("Authorization: Bearer {token}\r\n{UPGRADE}{protocol}");
-        let (stream, head) = ask_open(&served.address, "GET /channel/a", &fields);
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        tungstenite::WebSocket::from_raw_socket(stream, tungstenite::protocol::Role::Client, None)
-    };
+    let connect = |token: &str, protocol: &str| websocket(&served.address, "/channel/a", token, protocol);
     let both = token(r#""subscribe":["a"],"publish":["a"]"#);
     let one = token(r#""subscribe":["a","b"],"publish":["c*"]"#);
     let mut raw = connect(&both, "");
@@ -904,11 +977,10 @@ fn a_websocket_may_say_what_its_token_lets_it_say() {
     assert_eq!(raw.read().expect("its own"), tungstenite::Message::text("hello"));
     let mut raw = connect(&one, "");
     raw.send("hello".into()).expect("it is sent");
-    let Ok(tungstenite::Message::Close(Some(close))) = raw.read() else { panic!("a close") };
-    assert_eq!(u16::from(close.code), 1008);
-    assert!(close.reason.contains("publish to \"a\""), "{}", close.reason);
-    let mut commands = connect(&one, "Sec-WebSocket-Protocol: redpoll.v1\r\n");
-    commands.read().expect("it is subscribed");
+    let (code, reason) = close_of(&mut raw);
+    assert!(code == 1008 && reason.contains("publish to \"a\""), "{code} {reason}");
+    let mut commands = connect(&one, REDPOLL_V1);
+    text_of_next(&mut commands);
     for (command, answer) in [
         (r#"{"publish":"a","data":"x","ack":1}"#, r#"{"error":{"status":403"#),
         (r#"{"publish":"c1","data":"x","ack":1}"#, r#"{"ack":1,"id":"#),
@@ -916,7 +988,7 @@ fn a_websocket_may_say_what_its_token_lets_it_say() {
         (r#"{"subscribe":"c1"}"#, r#"{"error":{"status":403"#),
     ] {
         commands.send(command.into()).expect("it is sent");
-        let text = commands.read().expect("an answer").into_text().expect("text").to_string();
+        let text = text_of_next(&mut commands);
         assert!(text.starts_with(answer), "{command}: {text}");
     }
 }

@@ -1,12 +1,19 @@
 //! Tokens: what they let in, what they keep out, and that they end.
 
+mod support;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use redpoll::wire::token::{Secret, bearer, cookie, verify};
+use redpoll::wire::token::{Claims, Pattern, Secret, bearer, cookie, mint, verify};
+use redpoll::{Action, Consumer, Context, Message, Reason, Server, Status};
 use sha2::Sha256;
+use support::{CLOSE, Client, EVENT_STREAM, PING, PONG, REDPOLL_V1, Rig, TEXT, frame, get};
 
 const SECRET: &[u8] = b"a secret of 32 bytes, no fewer..";
 
@@ -75,4 +82,287 @@ proptest! {
             Err(refused) => prop_assert_eq!(refused.code(), 401),
         }
     }
+}
+
+/// A client of the channel that its path names, for as long as its token is good.
+struct Member {
+    endings: Rc<RefCell<Vec<Reason>>>,
+}
+
+impl Consumer for Member {
+    fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
+        let request = cx.request().expect("it is asked for by a request");
+        let claims = verify(&request.query("token").unwrap_or_default(), &[secret()], cx.now().unix_ms)?;
+        cx.expire_at(claims.expires_ms);
+        cx.subscribe(request.param("name"));
+        Ok(())
+    }
+
+    fn receive(&mut self, message: Message, cx: &mut Context) {
+        cx.channels().iter().for_each(|channel| drop(cx.publish(channel, message)));
+    }
+
+    fn authorize(&mut self, _: Action, _: &str, _: &mut Context) -> Result<(), Status> {
+        Ok(())
+    }
+
+    fn renew(&mut self, token: &str, cx: &mut Context) -> Result<(), Status> {
+        let claims = verify(token, &[secret()], cx.now().unix_ms)?;
+        cx.expire_at(claims.expires_ms);
+        Ok(())
+    }
+
+    fn disconnect(&mut self, reason: Reason, _: &mut Context) {
+        self.endings.borrow_mut().push(reason);
+    }
+}
+
+type Endings = Rc<RefCell<Vec<Reason>>>;
+
+fn rig() -> (Rig, Endings) {
+    let endings = Endings::default();
+    let for_route = Rc::clone(&endings);
+    let server = Server::new().route("/channel/{name}", move |_| Member { endings: Rc::clone(&for_route) });
+    (Rig::of(server), endings)
+}
+
+/// `/channel/a` with a token that is good for so long.
+fn target(rig: &Rig, seconds: u64) -> String {
+    format!("/channel/a?token={}", token(rig, Some(seconds)))
+}
+
+fn token(rig: &Rig, seconds: Option<u64>) -> String {
+    let expires_ms = seconds.map(|seconds| rig.now.unix_ms + seconds * 1_000);
+    let all = Pattern::parse("*").expect("a pattern");
+    mint(&Claims { expires_ms, subscribe: [all].into(), ..Claims::default() }, &secret())
+}
+
+fn assert_closed_for_expiry(client: &Client) {
+    let [close] = &client.frames()[..] else { panic!("a close and nothing else") };
+    assert_eq!((close.opcode, close.code(), &close.payload[2..]), (CLOSE, 4_001, &b"the token has expired"[..]));
+}
+
+#[test]
+fn an_open_websocket_is_closed_with_4001_when_its_token_expires() {
+    for protocol in [None, REDPOLL_V1] {
+        let (mut rig, endings) = rig();
+        let client = rig.websocket(&target(&rig, 10), protocol);
+        rig.sleep(9_992);
+        rig.publish("a", "news");
+        rig.turn();
+        assert!(client.texts().last().is_some_and(|text| text.contains("news")));
+        rig.sleep(8);
+        rig.publish("a", "not for those who have no token");
+        rig.turn();
+        assert_closed_for_expiry(&client);
+        assert_eq!(*endings.borrow(), [Reason::Expired]);
+        assert_eq!((rig.engine.metrics().subscriptions, rig.engine.metrics().transports), (0, [0; 3]));
+        rig.send(&client, frame(CLOSE, 4_001u16.to_be_bytes()));
+        assert!(client.is_shut(), "the closing handshake is done");
+    }
+}
+
+#[test]
+fn an_event_stream_is_told_that_its_token_has_expired_and_ends() {
+    for form in ["raw", "json"] {
+        let (mut rig, endings) = rig();
+        let client = rig.event_stream(&format!("{}&form={form}", target(&rig, 10)));
+        rig.sleep(9_992);
+        rig.publish("a", "news");
+        rig.turn();
+        assert!(
+            client.events().last().and_then(|event| event.data.as_deref()).is_some_and(|data| data.contains("news"))
+        );
+        rig.sleep(8);
+        rig.publish("a", "not for those who have no token");
+        rig.turn();
+        let [expired] = &client.events()[..] else { panic!("one event") };
+        assert_eq!((expired.event.as_deref(), expired.id.as_deref()), (Some("expired"), None));
+        let told = r#"{"error":{"status":401,"detail":"the token has expired"}}"#;
+        assert_eq!(expired.data.as_deref(), Some(told));
+        assert!(client.is_shut());
+        assert_eq!(*endings.borrow(), [Reason::Expired]);
+    }
+}
+
+#[test]
+fn the_wait_of_a_poll_ends_with_its_token_and_the_next_poll_is_refused() {
+    let (mut rig, endings) = rig();
+    let client = rig.get(&format!("{}&wait=25", target(&rig, 10)), "");
+    rig.sleep(9_992);
+    assert!(client.answer().is_none());
+    rig.sleep(8);
+    rig.publish("a", "not for those who have no token");
+    rig.turn();
+    let answer = client.answer().expect("an answer");
+    assert_eq!((answer.status, answer.json()["messages"].as_array().map(Vec::len)), (200, Some(0)), "{}", answer.body);
+    assert_eq!(*endings.borrow(), [Reason::Answered]);
+    // The connection is none of the token's business.
+    rig.sleep(30_000);
+    rig.send(&client, get(&target(&rig, 0), ""));
+    assert_eq!(client.answer().map(|answer| answer.status), Some(401));
+    rig.send(&client, get(&target(&rig, 10), ""));
+    assert_eq!(client.answer().map(|answer| answer.status), Some(200));
+    rig.sleep(59_000);
+    assert!(!client.is_shut() && !client.is_closed());
+}
+
+#[test]
+fn what_a_client_says_does_not_put_its_end_off() {
+    let (mut rig, _) = rig();
+    let client = rig.websocket(&target(&rig, 60), None);
+    for _ in 0..59 {
+        rig.sleep(1_000);
+        rig.send(&client, frame(TEXT, "still here"));
+        rig.turn();
+        assert_eq!(client.texts(), ["still here"]);
+    }
+    rig.sleep(1_000);
+    assert_closed_for_expiry(&client);
+}
+
+#[test]
+fn pings_and_comments_go_on_until_then() {
+    let (mut rig, _) = rig();
+    let (socket, stream) = (rig.websocket(&target(&rig, 60), None), rig.event_stream(&target(&rig, 60)));
+    stream.bytes();
+    for _ in 0..2 {
+        rig.sleep(25_000);
+        let pings = socket.frames();
+        assert_eq!(pings.iter().map(|frame| frame.opcode).collect::<Vec<_>>(), [PING]);
+        rig.send(&socket, frame(PONG, &pings[0].payload));
+        assert_eq!(stream.text(), ":\n");
+    }
+    rig.sleep(10_000);
+    assert_closed_for_expiry(&socket);
+    assert!(stream.text().starts_with("event: expired\n"));
+}
+
+#[test]
+fn a_client_of_redpoll_v1_stays_with_another_token() {
+    let (mut rig, endings) = rig();
+    let client = rig.websocket(&target(&rig, 10), REDPOLL_V1);
+    client.frames();
+    let say = |rig: &mut Rig, token: &str, ack: &str| {
+        rig.send(&client, frame(TEXT, format!("{{\"token\":\"{token}\"{ack}}}")));
+        rig.turn();
+        client.texts()
+    };
+    rig.sleep(5_000);
+    let longer = token(&rig, Some(20));
+    assert_eq!(say(&mut rig, &longer, ",\"ack\":1"), [r#"{"ack":1}"#]);
+    rig.sleep(15_000);
+    let expired = token(&rig, Some(0));
+    assert_eq!(
+        say(&mut rig, &expired, ",\"ack\":2"),
+        [r#"{"error":{"status":401,"detail":"the token expired 0 s ago"},"ack":2}"#]
+    );
+    let refused = say(&mut rig, "x", "");
+    assert!(
+        refused.len() == 1 && refused[0].starts_with(r#"{"error":{"status":401,"detail":"malformed"#),
+        "{refused:?}"
+    );
+    let forever = token(&rig, None);
+    assert_eq!(say(&mut rig, &forever, ""), [""; 0], "no ack, no answer");
+    rig.sleep(20_000);
+    let shorter = token(&rig, Some(3));
+    say(&mut rig, &shorter, "");
+    rig.sleep(2_992);
+    assert!(endings.borrow().is_empty());
+    rig.sleep(8);
+    assert_closed_for_expiry(&client);
+}
+
+#[test]
+fn without_tokens_a_token_is_an_error_and_on_a_raw_websocket_a_message() {
+    let mut rig = Rig::default();
+    let client = rig.websocket("/channel/a", REDPOLL_V1);
+    client.frames();
+    rig.send(&client, frame(TEXT, r#"{"token":"x"}"#));
+    assert!(client.texts()[0].contains("does not use tokens"));
+    let (mut rig, _) = self::rig();
+    let client = rig.websocket(&target(&rig, 10), None);
+    rig.send(&client, frame(TEXT, r#"{"token":"x"}"#));
+    rig.turn();
+    assert_eq!(client.texts(), [r#"{"token":"x"}"#]);
+}
+
+#[test]
+fn a_client_that_takes_nothing_ends_with_its_token_and_moves_nobody_elses_position() {
+    let (mut rig, endings) = rig();
+    let client = rig.websocket(&target(&rig, 10), None);
+    client.set_capacity(5);
+    rig.publish("a", "more than five bytes");
+    rig.turn();
+    assert!(client.is_full());
+    rig.sleep(10_000);
+    assert_eq!(*endings.borrow(), [Reason::Expired]);
+    // The subscription's number is now another's, who is to get what came before.
+    rig.publish("a", "and then this");
+    let other = rig.websocket(&format!("{}&since=00005f3a-0", target(&rig, 60)), None);
+    other.set_capacity(0);
+    client.set_capacity(usize::MAX);
+    rig.settle();
+    let frames = client.frames();
+    assert_eq!(frames.iter().map(|frame| frame.opcode).collect::<Vec<_>>(), [TEXT, CLOSE]);
+    assert_eq!((frames[0].text().as_str(), frames[1].code()), ("more than five bytes", 4_001));
+    other.set_capacity(usize::MAX);
+    rig.settle();
+    assert_eq!(other.texts(), ["more than five bytes", "and then this"]);
+}
+
+#[test]
+fn a_blocked_event_stream_and_one_that_never_reads_end_too() {
+    let (mut rig, endings) = rig();
+    let client = rig.event_stream(&target(&rig, 10));
+    client.set_capacity(0);
+    rig.publish("a", "news");
+    rig.turn();
+    rig.sleep(10_000);
+    assert_eq!(*endings.borrow(), [Reason::Expired]);
+    rig.sleep(60_000);
+    assert!(client.is_closed());
+    let metrics = rig.engine.metrics();
+    assert_eq!((metrics.client_bytes, metrics.subscriptions, rig.engine.timers()), (0, 0, 0));
+}
+
+#[test]
+fn a_token_counts_by_the_clock_that_does_not_jump() {
+    let (mut rig, endings) = rig();
+    let client = rig.websocket(&target(&rig, 10), None);
+    for jump in [3_600_000i64, -7_200_000] {
+        rig.now.unix_ms = rig.now.unix_ms.saturating_add_signed(jump);
+        rig.sleep(4_000);
+        assert!(endings.borrow().is_empty());
+    }
+    rig.sleep(2_000);
+    assert_closed_for_expiry(&client);
+}
+
+#[test]
+fn a_token_without_an_end_or_with_one_far_away_ends_nothing() {
+    let (mut rig, endings) = rig();
+    let far = mint(&Claims { expires_ms: Some(u64::MAX), ..Claims::default() }, &secret());
+    let huge = signed(br#"{"alg":"HS256"}"#, br#"{"exp":1e300}"#);
+    for token in [token(&rig, None), far, huge] {
+        rig.get(&format!("/channel/a?token={token}"), EVENT_STREAM);
+    }
+    rig.sleep(86_400_000);
+    assert_eq!((endings.borrow().len(), rig.engine.metrics().subscriptions), (0, 3));
+}
+
+#[test]
+fn an_expiry_costs_eight_bytes_and_they_come_back() {
+    let (mut rig, _) = rig();
+    let forever = rig.event_stream(&format!("/channel/a?token={}", token(&rig, None)));
+    rig.settle();
+    let one = rig.engine.metrics().client_bytes;
+    let stream = rig.event_stream(&target(&rig, 10));
+    rig.settle();
+    assert_eq!(rig.engine.metrics().client_bytes, 2 * one + 8);
+    for client in [stream, forever] {
+        rig.reset(&client);
+    }
+    rig.settle();
+    assert_eq!(rig.engine.metrics().client_bytes, 0);
 }

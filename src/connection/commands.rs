@@ -63,7 +63,14 @@ impl Visit<'_> {
                 self.push_json(|json| push_ack(json, ack, id));
                 Ok(())
             }
-            Command::Token(_) => Err(Status::new(400).detail("this server does not use tokens")),
+            Command::Token(token) => {
+                consumer.renew(&token, &mut self.context(call, None))?;
+                if let Some(refused) = call.refused.take() {
+                    return Err(refused);
+                }
+                self.push_json(|json| push_ack(json, ack, None));
+                Ok(())
+            }
         }
     }
 

@@ -5,10 +5,12 @@ use super::subscribe::Unknown;
 use super::{State, Visit};
 use crate::consumer::Reason;
 use crate::hub::{Form, SubscriptionId};
+use crate::wire::command::{Ack, push_error};
 use crate::wire::envelope::push_gap;
 use crate::wire::event_stream::{push_comment, push_event, push_id, push_position, push_retry};
 use crate::wire::position::Position;
 use crate::wire::response;
+use crate::wire::status::Status;
 
 /// A client that gets events.
 #[derive(Clone, Copy)]
@@ -96,6 +98,15 @@ impl Visit<'_> {
     pub(super) fn expire_event_stream(&mut self) {
         push_comment(&mut self.world.output);
         self.world.schedule(self.id, self.world.config.ping_interval_ms);
+    }
+
+    /// `event: expired`, with what a WebSocket of `redpoll.v1` would be told: a browser dispatches no event without
+    /// data.
+    pub(super) fn end_for_expiry(&mut self, refusal: &Status) {
+        let mut json = Vec::new();
+        push_error(&mut json, refusal, &Ack::default());
+        push_event(&mut self.world.output, Some("expired"), &String::from_utf8_lossy(&json));
+        self.end_event_stream(Reason::Expired);
     }
 
     pub(super) fn end_event_stream(&mut self, reason: Reason) {

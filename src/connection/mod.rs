@@ -25,6 +25,9 @@
 //!
 //! A WebSocket whose peer's Close is the last that there is to read is gone as soon as its own has been written.
 //!
+//! Where a token has let the client in, the timer comes no later than its end, which is then what it means: a WebSocket
+//! is closed, an event stream ended, a poll answered.
+//!
 //! A connection never touches its stream: it is given bytes and appends to [`World`]'s output, and the
 //! engine reads and writes.
 
@@ -36,6 +39,7 @@ mod commands;
 mod dispatch;
 mod draining;
 mod event_stream;
+mod expiry;
 mod poll;
 mod publish;
 mod rate;
@@ -56,6 +60,7 @@ pub(crate) use crate::hub::ConnectionId;
 pub(crate) use addresses::{Addresses, ClientAddress, too_many};
 pub(crate) use assemble::Delivery;
 pub(crate) use backlog::{Backlog, Mark};
+pub(crate) use expiry::Expiries;
 pub(crate) use poll::PollBody;
 pub(crate) use rate::Rates;
 pub(crate) use respond::refusal_of_connection;
@@ -270,6 +275,9 @@ impl Visit<'_> {
 
     /// The connection's timer has expired.
     pub(crate) fn expire(&mut self) {
+        if self.end_if_expired() {
+            return;
+        }
         if self.connection.is_blocked() && !matches!(self.connection.state, State::Closing(..)) {
             return self.expire_blocked();
         }
@@ -353,10 +361,15 @@ impl Visit<'_> {
             consumer.disconnect(reason, &mut self.context(&mut Call::default(), None));
         }
         self.world.hub.leave(self.id);
+        if let Some(backlog) = &mut self.connection.backlog {
+            // The subscriptions' numbers will be those of others, whose cursors are not to be moved.
+            backlog.marks = Vec::new();
+        }
     }
 
-    /// The connection is not reached by what is published any more.
+    /// The connection is not reached by what is published any more, so it need not be ended either.
     fn leave_transport(&mut self) {
+        self.world.expire_at(self.id, None);
         if let Some(transport) = self.connection.transport() {
             self.world.transports[transport as usize] -= 1;
         }

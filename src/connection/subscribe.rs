@@ -35,6 +35,7 @@ impl Visit<'_> {
         let mut call = Call { connecting: true, ..Call::default() };
         consumer.connect(&mut self.context(&mut call, Some(request)))?;
         self.connection.consumer = Some(consumer);
+        self.world.expire_at(self.id, call.expires_ms);
         let begun = match call.refused.take() {
             Some(refused) => Err(refused.into()),
             None => self.begin_subscription(&call, request, only_polls, terms),

@@ -281,6 +281,10 @@ impl Visit<'_> {
         self.close_websocket(CloseCode::LAGGED, detail, Reason::Closing(CloseCode::LAGGED));
     }
 
+    pub(super) fn close_for_expiry(&mut self, refusal: &Status) {
+        self.close_websocket(CloseCode::TOKEN_EXPIRED, refusal.explanation(), Reason::Expired);
+    }
+
     pub(super) fn drain_websocket(&mut self) {
         self.close_websocket(CloseCode::GOING_AWAY, "the server is ending", Reason::Draining);
     }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::addresses::Addresses;
 use super::backlog::Mark;
+use super::expiry::Expiries;
 use super::poll::PollBody;
 use super::rate::Rates;
 use crate::config::Config;
@@ -19,6 +20,7 @@ use crate::wire::response::DateField;
 pub(crate) struct World {
     pub(crate) hub: Hub,
     pub(crate) wheel: Wheel,
+    pub(crate) expiries: Expiries,
     pub(crate) router: Rc<Router>,
     pub(crate) config: Config,
     pub(crate) now: Now,
@@ -82,8 +84,9 @@ impl World {
         }
     }
 
-    /// Sets a connection's timer.
+    /// Sets a connection's timer, or to when it must end if that is sooner.
     pub(crate) fn schedule(&mut self, id: ConnectionId, delay_ms: u64) {
+        let delay_ms = self.before_expiry(id, delay_ms);
         self.wheel.schedule(id.0, self.now.tick_in(delay_ms));
     }
 

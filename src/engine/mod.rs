@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::config::{Config, DELIVERIES_A_TURN, RECEIVE_BYTES};
 use crate::connection::{
-    Addresses, ClientAddress, Connection, ConnectionId, PollBody, Rates, State, Visit, World, refusal_of_connection,
-    too_many,
+    Addresses, ClientAddress, Connection, ConnectionId, Expiries, PollBody, Rates, State, Visit, World,
+    refusal_of_connection, too_many,
 };
 use crate::consumer::{Message, Reason};
 use crate::hub::{Draft, Hub, LIST_BYTES, Published, SUBSCRIPTION_BYTES, SubscriptionId};
@@ -97,6 +97,7 @@ impl<S: Stream> Engine<S> {
         let world = World {
             hub: Hub::new(seed.epoch, now.tick(), &config),
             wheel: Wheel::new(now.tick()),
+            expiries: Expiries::new(),
             router: router.into(),
             config,
             now,

@@ -335,6 +335,7 @@ impl Consumer for Member {
             Reason::Silent => "disconnect: silent",
             Reason::Stalled => "disconnect: stalled",
             Reason::Draining => "disconnect: draining",
+            Reason::Expired => "disconnect: expired",
         });
         let newest = (0..oracle.channels.len()).map(|channel| oracle.newest(channel)).collect();
         oracle.endings.push(Ending { connection: cx.id(), reason, newest });

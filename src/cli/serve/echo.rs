@@ -25,7 +25,8 @@ struct Guarded(Rc<Gate>);
 impl Consumer for Guarded {
     fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
         let Some(request) = cx.request() else { return Ok(()) };
-        self.0.claims(request, cx.now())?;
+        let claims = self.0.claims(request, cx.now())?;
+        cx.expire_at(claims.expires_ms);
         Ok(())
     }
 

@@ -30,8 +30,21 @@ impl Consumer for Guarded {
         let Some(request) = cx.request() else { return Ok(()) };
         let names = names_of(cx.request())?;
         let claims = self.gate.admit(request, cx.now(), action_of(request), &names)?;
+        cx.expire_at(claims.as_ref().and_then(|claims| claims.expires_ms));
         self.claims = claims.filter(|_| request.field("upgrade").is_some()).map(Box::new);
         names.iter().for_each(|name| cx.subscribe(name));
+        Ok(())
+    }
+
+    /// Another token of the same person, which allows all that is subscribed to: nobody stays where it does not.
+    fn renew(&mut self, token: &str, cx: &mut Context) -> Result<(), Status> {
+        let claims = self.gate.renew(token, cx.now())?;
+        if claims.subject != self.claims.as_ref().and_then(|before| before.subject.clone()) {
+            return Err(Status::new(403).detail("the token has another sub than the one before"));
+        }
+        cx.channels().iter().try_for_each(|channel| check(&claims, Action::Subscribe, channel))?;
+        cx.expire_at(claims.expires_ms);
+        self.claims = Some(Box::new(claims));
         Ok(())
     }
 

@@ -111,7 +111,8 @@ struct Poller {
 impl Consumer for Poller {
     fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
         let Some(request) = cx.request() else { return Ok(()) };
-        self.gate.admit(request, cx.now(), Action::Subscribe, &[CHANNEL])?;
+        let claims = self.gate.admit(request, cx.now(), Action::Subscribe, &[CHANNEL])?;
+        cx.expire_at(claims.and_then(|claims| claims.expires_ms));
         let id = cx.id();
         let mut room = self.room.borrow_mut();
         let place = room.join(&self.name, cx);

@@ -166,7 +166,7 @@ impl Subscriber {
             Reason::Stalled => !self.nature.diligent,
             Reason::Draining => draining,
             Reason::PeerGone => line.half_closed,
-            Reason::Answered => false,
+            Reason::Answered | Reason::Expired => false,
         };
         assert!(right, "{reason:?} of a client that is {:?}", socket.manner);
     }
