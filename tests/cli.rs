@@ -269,7 +269,7 @@ fn an_unknown_flag_or_command_is_one_line_that_names_it() {
     assert_usage_error(&mut redpoll(&["--max-mesage", "1"]), &["--max-mesage", "--max-message"]);
     assert_usage_error(&mut redpoll(&["-x"]), &["-x"]);
     assert_usage_error(&mut redpoll(&["serve", "again"]), &["again"]);
-    for command in ["token", "a\nb", ""] {
+    for command in ["tokens", "a\nb", ""] {
         let shown = format!("{command:?}");
         assert_usage_error(&mut redpoll(&[command]), &["unknown command", &shown, "serve", "pub", "sub", "bench"]);
     }
@@ -310,12 +310,13 @@ fn help_fits_80_columns_and_lists_every_flag() {
         behind-proxy max-channels max-message \
         deflate deflate-from max-head ping head-timeout keep-alive drain origin secret secret-file \
         echo log help version";
-    let table: [(&[&str], &str); 5] = [
+    let table: [(&[&str], &str); 6] = [
+        (&["token", "--help"], "secret secret-file subscribe publish status sub expires forever help"),
         (&["--help"], serve),
         (&["-h"], serve),
         (&["serve", "--help"], serve),
-        (&["pub", "--help"], "event binary help"),
-        (&["sub", "--help"], "transport since json count help"),
+        (&["pub", "--help"], "event binary token help"),
+        (&["sub", "--help"], "transport since json count token help"),
     ];
     for (arguments, flags) in table {
         let (code, help, stderr) = run(&mut redpoll(arguments), b"");
@@ -1037,4 +1038,159 @@ fn a_bad_secret_is_told_and_not_shown() {
     }
     assert_usage_error(&mut redpoll(&["--secret", SECRET, "--open"]), &["--open", "secret"]);
     assert_usage_error(&mut redpoll(&["--listen", "0.0.0.0:0"]), &["--open", "--secret-file"]);
+}
+
+/// What `redpoll token` prints.
+fn minted(arguments: &[&str]) -> String {
+    let (code, stdout, stderr) = run(&mut redpoll(&[&["token"], arguments].concat()), b"");
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{arguments:?}");
+    let token = stdout.strip_suffix('\n').expect("a line").to_owned();
+    assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)), "{token:?}");
+    token
+}
+
+fn claims_of(token: &str) -> serde_json::Value {
+    use base64::Engine;
+    let claims = token.split('.').nth(1).expect("three parts");
+    let json = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).expect("Base64url");
+    serde_json::from_slice(&json).expect("JSON")
+}
+
+#[test]
+fn token_prints_a_token_that_the_server_takes() {
+    let served = Served::start(&["--secret", SECRET]);
+    let all = ["--secret", SECRET, "--subscribe", "a,r-*", "--subscribe", "b", "--publish", "*", "--status"];
+    let before = now_s();
+    let token = minted(&[&all[..], &["--sub", "ann", "--expires", "10m"]].concat());
+    let mut claims = claims_of(&token);
+    let exp = claims["exp"].take().as_u64().expect("a number");
+    assert!((before + 600..=now_s() + 601).contains(&exp), "{exp}");
+    let redpoll = serde_json::json!({"subscribe": ["a", "r-*", "b"], "publish": ["*"], "status": true});
+    assert_eq!(claims, serde_json::json!({"exp": null, "sub": "ann", "redpoll": redpoll}));
+    let hour = claims_of(&minted(&["--secret", SECRET, "--status"]))["exp"].as_u64().expect("a number");
+    assert!((before + 3_600..=now_s() + 3_601).contains(&hour), "an hour where nothing is said: {hour}");
+    let forever = minted(&[&all[..], &["--forever"]].concat());
+    assert_eq!(claims_of(&forever)["exp"], serde_json::Value::Null);
+    for token in [token, forever] {
+        for line in ["GET /channel/a,r-1,b", "DELETE /channel/x", "GET /channels", "GET /metrics"] {
+            let (status, _, answer) = outcome(&served.address, line, &format!("Authorization: Bearer {token}\r\n"));
+            assert!((200..300).contains(&status), "{line}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn token_takes_the_secret_from_where_the_server_does_and_signs_with_the_first() {
+    let file = std::env::temp_dir().join(format!("redpoll-token-secret-{}", std::process::id()));
+    let path = file.display().to_string();
+    std::fs::write(&file, format!("{SECRET}\n")).expect("a file can be written");
+    let served = Served::start(&["--secret", SECRET]);
+    let arguments = ["token", "--subscribe", "a"];
+    let mut commands = [redpoll(&arguments), redpoll(&arguments), redpoll(&arguments), redpoll(&arguments)];
+    commands[0].env("REDPOLL_SECRET", SECRET).env("REDPOLL_SECRET_FILE", "/dev/null");
+    commands[1].env("REDPOLL_SECRET_FILE", format!("{path}, {path}"));
+    commands[2].args(["--secret-file", &path]).env("REDPOLL_SECRET", "another one that is not used");
+    commands[3].args(["--secret", SECRET, "--secret", "another one that is not used"]);
+    assert_usage_error(&mut commands[0], &["REDPOLL_SECRET_FILE", "/dev/null", "16 bytes"]);
+    for command in &mut commands[1..] {
+        let (code, token, stderr) = run(command, b"");
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        let line = format!("GET /channel/a?token={}", token.trim_end());
+        assert_eq!(outcome(&served.address, &line, "").0, 200, "{command:?}");
+    }
+    std::fs::remove_file(&file).expect("it can be removed");
+}
+
+#[test]
+fn token_refuses_what_makes_none() {
+    let secret = ["token", "--secret", SECRET, "--status"];
+    let table: [(&[&str], &[&str]); 11] = [
+        (&["token", "--status"], &["--secret-file"]),
+        (&["token", "--secret", SECRET], &["--subscribe", "--publish", "--status"]),
+        (&["token", "--secret", "short", "--status"], &["--secret", "***", "16 bytes"]),
+        (&["token", "--secret-file", "/does/not/exist"], &["--secret-file", "/does/not/exist", "accepted"]),
+        (&[&secret[..], &["--subscribe", "a*b"]].concat(), &["--subscribe", "a*b", "prefix"]),
+        (&[&secret[..], &["--publish", "a,,b"]].concat(), &["--publish", "a,,b", "prefix"]),
+        (&[&secret[..], &["--expires", "5"]].concat(), &["--expires", "5", "time"]),
+        (&[&secret[..], &["--expires", "1h", "--forever"]].concat(), &["--expires", "--forever"]),
+        (&[&secret[..], &["--forever=1"]].concat(), &["--forever", "no value"]),
+        (&[&secret[..], &["--subscibe", "a"]].concat(), &["--subscibe", "--subscribe meant"]),
+        (&[&secret[..], &["a"]].concat(), &["unexpected", "a"]),
+    ];
+    for (arguments, parts) in table {
+        assert_usage_error(&mut redpoll(arguments), parts);
+    }
+}
+
+#[test]
+fn pub_and_sub_send_a_token_on_every_transport() {
+    let served = Served::start(&["--secret", SECRET]);
+    let good = token(r#""subscribe":["tea"],"publish":["tea"]"#);
+    let url = served.url("tea");
+    let (code, stdout, stderr) = run(&mut redpoll(&["pub", &url, "one", "--token", &good]), b"");
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "", ""));
+    assert_eq!(run(redpoll(&["pub", &url, "two"]).env("REDPOLL_TOKEN", &good), b"").0, Some(0));
+    for transport in TRANSPORTS {
+        let arguments = ["sub", &url, "--transport", transport, "--since", "earliest", "--count", "2"];
+        let (code, stdout, stderr) = run(&mut redpoll(&[&arguments[..], &["--token", &good]].concat()), b"");
+        assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "one\ntwo\n", ""), "{transport}");
+        let (code, stdout, _) = run(redpoll(&arguments).env("REDPOLL_TOKEN", &good), b"");
+        assert_eq!((code, stdout.as_str()), (Some(0), "one\ntwo\n"), "{transport}");
+        let (code, _, stderr) = run(&mut redpoll(&arguments), b"");
+        assert!(code == Some(1) && stderr.contains("401") && stderr.contains("a token is needed"), "{stderr}");
+        let ended = run(
+            &mut redpoll(&[&arguments[..6], &["--token", &token_until(2, r#""subscribe":["tea"]"#)]].concat()),
+            b"",
+        );
+        assert!(ended.0 == Some(1) && ended.1 == "one\ntwo\n", "{transport}: {ended:?}");
+        assert!(ended.2.contains("expired"), "{transport}: {ended:?}");
+    }
+    let (code, _, stderr) = run(&mut redpoll(&["pub", &url, "x"]), b"");
+    assert!(code == Some(1) && stderr.contains("401"), "{stderr}");
+    for bad in ["", "a b", "a\r\nX: y", "é"] {
+        assert_usage_error(&mut redpoll(&["pub", &url, "x", "--token", bad]), &["--token \"***\"", "accepted"]);
+    }
+    assert_usage_error(redpoll(&["sub", &url]).env("REDPOLL_TOKEN", "a b"), &["REDPOLL_TOKEN \"***\""]);
+}
+
+#[test]
+fn no_token_and_no_secret_reaches_the_log() {
+    let command = ["serve", "--listen", "127.0.0.1:0", "--secret", SECRET, "--log", "trace", "--echo"];
+    let mut process = Process::start(&mut redpoll(&command));
+    let log = text_of(process.0.stderr.take());
+    let mut stdout = BufReader::new(process.0.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("the address");
+    let address = line.trim().rsplit('/').next().expect("an address").to_owned();
+    let (good, bad) = (token(r#""subscribe":["*"],"publish":["*"],"status":true"#), format!("{}x", token("")));
+    for (request, fields, _) in guarded_requests() {
+        let separator = if request.contains('?') { '&' } else { '?' };
+        for token in [&good, &bad] {
+            outcome(&address, request, &format!("Authorization: Bearer {token}\r\n{fields}"));
+            outcome(&address, request, &format!("Cookie: redpoll_token={token}\r\n{fields}"));
+            outcome(&address, &format!("{request}{separator}token={token}"), &fields);
+        }
+    }
+    let mut commands = websocket(&address, "/channel/a", &good, REDPOLL_V1);
+    text_of_next(&mut commands);
+    for token in [&good, &bad] {
+        commands.send(format!(r#"{{"token":"{token}","ack":1}}"#).into()).expect("it is sent");
+        text_of_next(&mut commands);
+    }
+    ask_open(&address, &format!("GET /nothing/{good}?token={good}"), "");
+    // What is no request is logged at most as such.
+    let mut stream = TcpStream::connect(&address).expect("the server accepts");
+    stream
+        .write_all(format!("GET /channel/a?token={good} HTTP/1.1\nAuthorization: Bearer {good}\n\n").as_bytes())
+        .expect("read");
+    let _ = stream.read(&mut [0; 64]);
+    process.0.kill().expect("it can be ended");
+    let log = log.join().expect("no panic");
+    assert!(log.contains("TRACE") && log.lines().count() > 50, "{log}");
+    for token in [&good, &bad] {
+        for part in token.split('.').skip(1) {
+            assert!(!log.contains(part), "{part} in {log}");
+        }
+    }
+    assert!(!log.contains(SECRET));
 }

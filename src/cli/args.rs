@@ -12,6 +12,7 @@ use super::flags::{Draft, Flag, find, flags};
 use super::publish::Publish;
 use super::secret::Secrets;
 use super::subscribe::{Subscribe, Transport};
+use super::token::{self, Mint};
 use super::url::Url;
 use super::values::number;
 use super::{Error, help};
@@ -22,6 +23,7 @@ pub(crate) enum Command {
     Publish(Box<Publish>),
     Subscribe(Box<Subscribe>),
     Bench(Box<Bench>),
+    Mint(Box<Mint>),
     /// `--help` or `--version`.
     Print(String),
 }
@@ -57,10 +59,11 @@ pub(crate) fn parse(
     let parser = Parser::from_args(arguments);
     match command.to_str() {
         Some("serve") => serve(parser, env),
-        Some("pub") => publish(parser),
-        Some("sub") => subscribe(parser),
+        Some("pub") => publish(parser, env),
+        Some("sub") => subscribe(parser, env),
         Some("bench") => bench::parse(parser),
-        _ => Err(Error::Usage(format!("unknown command {command:?}: there are serve, pub, sub and bench"))),
+        Some("token") => token::parse(parser, env),
+        _ => Err(Error::Usage(format!("unknown command {command:?}: there are serve, pub, sub, bench and token"))),
     }
 }
 
@@ -87,8 +90,8 @@ fn serve(mut parser: Parser, env: impl Fn(&str) -> Option<OsString>) -> Result<C
     Ok(Command::Serve(Box::new(draft.finish())))
 }
 
-fn publish(mut parser: Parser) -> Result<Command, Error> {
-    let (mut url, mut message, mut event, mut binary) = (None, None, None, false);
+fn publish(mut parser: Parser, env: impl Fn(&str) -> Option<OsString>) -> Result<Command, Error> {
+    let (mut url, mut message, mut event, mut binary, mut token) = (None, None, None, false, None);
     while let Some(arg) = parser.next().map_err(unexpected)? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Print(help::PUBLISH.to_owned())),
@@ -101,18 +104,21 @@ fn publish(mut parser: Parser) -> Result<Command, Error> {
                 value_of(&mut parser, "binary", "")?;
                 binary = true;
             }
+            Arg::Long("token") => token = Some(value_of(&mut parser, "token", "TOKEN")?),
             Arg::Value(value) if url.is_none() => url = Some(parse_url(value)?),
             // On Unix these are the bytes as the shell gave them.
             Arg::Value(value) if message.is_none() => message = Some(value.into_encoded_bytes()),
-            other => return Err(unknown(&other, &["event", "binary", "help"])),
+            other => return Err(unknown(&other, &["event", "binary", "token", "help"])),
         }
     }
     let url = url.ok_or_else(|| Error::Usage("pub needs a URL: redpoll pub URL [MESSAGE]".to_owned()))?;
-    Ok(Command::Publish(Box::new(Publish { url, message, event, binary })))
+    let authorization = authorization(token, env)?;
+    Ok(Command::Publish(Box::new(Publish { url, message, event, binary, authorization })))
 }
 
-fn subscribe(mut parser: Parser) -> Result<Command, Error> {
+fn subscribe(mut parser: Parser, env: impl Fn(&str) -> Option<OsString>) -> Result<Command, Error> {
     let (mut url, mut transport, mut since, mut json, mut count) = (None, Transport::Auto, None, false, None);
+    let mut token = None;
     while let Some(arg) = parser.next().map_err(unexpected)? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Print(help::SUBSCRIBE.to_owned())),
@@ -126,16 +132,36 @@ fn subscribe(mut parser: Parser) -> Result<Command, Error> {
                 let text = value_of(&mut parser, "count", "N")?;
                 count = Some(number(&text, 1..=u64::MAX).map_err(|accepted| bad_value("--count", &text, &accepted))?);
             }
+            Arg::Long("token") => token = Some(value_of(&mut parser, "token", "TOKEN")?),
             Arg::Value(value) if url.is_none() => url = Some(parse_url(value)?),
-            other => return Err(unknown(&other, &["transport", "since", "json", "count", "help"])),
+            other => return Err(unknown(&other, &["transport", "since", "json", "count", "token", "help"])),
         }
     }
     let url: Url = url.ok_or_else(|| Error::Usage("sub needs a URL: redpoll sub URL [OPTIONS]".to_owned()))?;
     let since = since.unwrap_or_else(|| "latest".to_owned());
     Since::parse_vector(&since, url.channels.len())
         .map_err(|status| bad_value("--since", &since, status.explanation()))?;
-    Ok(Command::Subscribe(Box::new(Subscribe { url, transport, since, json, count })))
+    let authorization = authorization(token, env)?;
+    Ok(Command::Subscribe(Box::new(Subscribe { url, transport, since, json, count, authorization })))
 }
+
+/// The value of `Authorization` for a token, given or in the environment, where other users do not see it.
+fn authorization(token: Option<String>, env: impl Fn(&str) -> Option<OsString>) -> Result<Option<String>, Error> {
+    let (source, token) = match token {
+        Some(token) => ("--token", token),
+        None => match env(TOKEN).filter(|value| !value.is_empty()) {
+            Some(value) => (TOKEN, text(TOKEN, value)?),
+            None => return Ok(None),
+        },
+    };
+    // It goes into a request as it is.
+    match !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(Some(format!("Bearer {token}"))),
+        false => Err(bad_value(source, &token, "accepted is a token, such as redpoll token makes them")),
+    }
+}
+
+const TOKEN: &str = "REDPOLL_TOKEN";
 
 fn parse_url(value: OsString) -> Result<Url, Error> {
     let value = text("URL", value)?;
@@ -154,19 +180,15 @@ fn set_from_environment(draft: &mut Draft, flag: &Flag, env: impl Fn(&str) -> Op
     let Some(value) = env(&variable).filter(|value| !value.is_empty()) else { return Ok(()) };
     let value = text(&variable, value)?;
     // A secret may have a comma: what is before it alone would be a weaker one.
-    match flag.repeats && flag.name != SECRET {
+    match flag.repeats && flag.name != "secret" {
         true => value.split(',').try_for_each(|part| set(draft, flag, &variable, part.trim())),
         false => set(draft, flag, &variable, &value),
     }
 }
 
 fn set(draft: &mut Draft, flag: &Flag, source: &str, value: &str) -> Result<(), Error> {
-    let shown = if flag.name == SECRET { "***" } else { value };
-    (flag.set)(draft, value).map_err(|accepted| bad_value(source, shown, &accepted))
+    (flag.set)(draft, value).map_err(|accepted| bad_value(source, value, &accepted))
 }
-
-/// The flag whose value is not shown.
-const SECRET: &str = "secret";
 
 /// The value that follows a flag; `on` for one that takes none.
 pub(super) fn value_of(parser: &mut Parser, name: &str, kind: &str) -> Result<String, Error> {
@@ -186,8 +208,10 @@ pub(super) fn text(source: &str, value: OsString) -> Result<String, Error> {
     value.into_string().map_err(|value| bad_value(source, &value.to_string_lossy(), "accepted is UTF-8"))
 }
 
-/// The value is shown with its line ends escaped, so that the error is one line whatever it holds.
+/// The value is shown with its line ends escaped, so that the error is one line whatever it holds. Secrets and tokens
+/// are not for a terminal or a log.
 pub(super) fn bad_value(source: &str, value: &str, accepted: &str) -> Error {
+    let value = if ["--secret", "REDPOLL_SECRET", "--token", TOKEN].contains(&source) { "***" } else { value };
     Error::Usage(format!("{source} {value:?}: {accepted}"))
 }
 

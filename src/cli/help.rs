@@ -25,6 +25,7 @@ Usage:
   redpoll pub URL [MESSAGE]        publish a message, or each line of the input
   redpoll sub URL [OPTIONS]        print what a channel gets
   redpoll bench SCENARIO URL       load a server, and check what comes back
+  redpoll token [OPTIONS]          make a token for a server with a secret
   redpoll COMMAND --help           the options of one command
 
 With nothing given, it serves http://127.0.0.1:8080.
@@ -36,7 +37,7 @@ const SERVE_END: &str = "
 
 In brackets is the default; what has a * may be repeated. Each flag has an
 environment variable (REDPOLL_MAX_MESSAGE for --max-message; several values
-joined by commas); a flag wins.
+joined by commas, but for REDPOLL_SECRET, which is one); a flag wins.
 Sizes: 4096, 64K, 2M. Times: 500ms, 25s, 10m, 1h.
 ";
 
@@ -52,6 +53,7 @@ A MESSAGE that begins with a dash comes after a --.
 Options:
   --event NAME    the name of the event
   --binary        the message is bytes, not text in UTF-8
+  --token TOKEN   what lets it in; better in REDPOLL_TOKEN, where none sees it
   --help          this
 ";
 
@@ -69,5 +71,27 @@ Options:
   --since WHERE   latest, earliest, last or a position [latest]
   --json          print the whole envelope: channel, id, event, data
   --count N       end after N messages
+  --token TOKEN   what lets it in; better in REDPOLL_TOKEN, where none sees it
   --help          this
+";
+
+pub(super) const TOKEN: &str = "\
+Prints a token, which lets its bearer in at a server with the same secret.
+
+Usage:
+  redpoll token [OPTIONS]
+
+Options:
+  --secret TEXT         the server's secret; of several the first one signs
+  --secret-file FILE    the same, out of a file
+  --subscribe CHANNELS  what it may subscribe to: names, or prefixes with a *
+  --publish CHANNELS    what it may publish to, and forget the history of
+  --status              it may see the list of channels and the metrics
+  --sub NAME            whom it is for
+  --expires TIME        how long it is good, such as 10m or 24h [1h]
+  --forever             it never expires
+  --help                this
+
+CHANNELS are joined by commas, and each flag of them may be repeated. Without
+--secret and --secret-file, REDPOLL_SECRET and REDPOLL_SECRET_FILE are used.
 ";

@@ -207,6 +207,11 @@ impl Content {
     }
 }
 
+/// The line of a field `Authorization`; nothing where it has no value.
+pub(crate) fn field_line(authorization: Option<&str>) -> String {
+    authorization.map_or(String::new(), |value| format!("Authorization: {value}\r\n"))
+}
+
 /// What an error says, without the words that only say which call failed.
 pub(crate) fn explain(error: &io::Error) -> String {
     match error.kind() {

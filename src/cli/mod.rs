@@ -14,6 +14,7 @@ mod retry;
 mod secret;
 mod serve;
 mod subscribe;
+mod token;
 mod url;
 mod values;
 
@@ -45,6 +46,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Publish(options) => publish::publish(&options),
         Command::Subscribe(options) => subscribe::subscribe(*options),
         Command::Bench(options) => bench::bench(&options),
+        Command::Mint(options) => {
+            print(&format!("{}\n", options.token()));
+            Ok(())
+        }
         Command::Print(text) => {
             print(&text);
             Ok(())

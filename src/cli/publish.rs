@@ -5,7 +5,7 @@ use std::io::BufRead;
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::http::{Answer, Connection, explain};
+use super::http::{Answer, Connection, explain, field_line};
 use super::retry::{Backoff, nonce, seconds};
 use super::url::{Url, encode_parameter};
 
@@ -16,6 +16,8 @@ pub(crate) struct Publish {
     pub(crate) message: Option<Vec<u8>>,
     pub(crate) event: Option<String>,
     pub(crate) binary: bool,
+    /// The value of `Authorization`, with the token.
+    pub(crate) authorization: Option<String>,
 }
 
 /// Publishes, and says nothing unless it fails.
@@ -79,7 +81,8 @@ impl Publisher<'_> {
 
     /// One and the same for all attempts, key included: a message whose answer was lost is not published again.
     fn request(&self, message: &[u8]) -> Vec<u8> {
-        let Publish { url, event, binary, .. } = self.options;
+        let Publish { url, event, binary, authorization, .. } = self.options;
+        let authorization = field_line(authorization.as_deref());
         let query = event.as_ref().map_or(String::new(), |event| format!("?event={}", encode_parameter(event)));
         let media_type = if *binary { "application/octet-stream" } else { "text/plain; charset=utf-8" };
         let key = nonce().iter().fold(String::new(), |mut key, byte| {
@@ -88,7 +91,7 @@ impl Publisher<'_> {
         });
         let head = format!(
             "POST {}{query} HTTP/1.1\r\nHost: {}\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\n\
-             Idempotency-Key: {key}\r\n\r\n",
+             Idempotency-Key: {key}\r\n{authorization}\r\n",
             url.path,
             url.authority,
             message.len()

@@ -7,12 +7,14 @@ use redpoll::wire::event_stream::EventStreamParser;
 
 use super::session::Session;
 use super::{Connection, Ending, refused};
-use crate::cli::http::Content;
+use crate::cli::http::{Content, field_line};
 
 pub(super) fn run(session: &mut Session) -> Result<Infallible, Ending> {
     let mut connection = Connection::open(session.url())?;
     let (target, authority) = (session.target(), &session.url().authority);
-    let request = format!("GET {target} HTTP/1.1\r\nHost: {authority}\r\nAccept: text/event-stream\r\n\r\n");
+    let authorization = field_line(session.authorization());
+    let request =
+        format!("GET {target} HTTP/1.1\r\nHost: {authority}\r\nAccept: text/event-stream\r\n{authorization}\r\n");
     connection.send(request.as_bytes())?;
     let answer = connection.read_answer()?;
     if answer.code != 200 {

@@ -23,6 +23,8 @@ pub(crate) struct Subscribe {
     pub(crate) json: bool,
     /// How many messages to print before the end.
     pub(crate) count: Option<u64>,
+    /// The value of `Authorization`, with the token.
+    pub(crate) authorization: Option<String>,
 }
 
 /// Which transport to use.

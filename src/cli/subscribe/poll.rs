@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::session::Session;
 use super::{Connection, Ending, refused};
-use crate::cli::http::{ANSWER_TIMEOUT, json};
+use crate::cli::http::{ANSWER_TIMEOUT, field_line, json};
 
 /// Polls one after the other on one connection. `wait_s` is how long the server may hold one; 0 polls each second.
 pub(super) fn run(session: &mut Session, wait_s: u64) -> Result<Infallible, Ending> {
@@ -30,7 +30,9 @@ pub(super) fn run(session: &mut Session, wait_s: u64) -> Result<Infallible, Endi
 /// One poll. Returns how many messages came, and whether the connection takes another.
 fn poll(session: &mut Session, connection: &mut Connection, wait_s: u64) -> Result<(usize, bool), Ending> {
     let (target, authority) = (session.target(), &session.url().authority);
-    let request = format!("GET {target}&wait={wait_s}&limit={FULL} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+    let authorization = field_line(session.authorization());
+    let request =
+        format!("GET {target}&wait={wait_s}&limit={FULL} HTTP/1.1\r\nHost: {authority}\r\n{authorization}\r\n");
     connection.set_silence(ANSWER_TIMEOUT + Duration::from_secs(wait_s))?;
     connection.send(request.as_bytes())?;
     let answer = connection.read_answer()?;

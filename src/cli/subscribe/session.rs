@@ -33,6 +33,10 @@ impl Session {
         &self.options.url
     }
 
+    pub(super) fn authorization(&self) -> Option<&str> {
+        self.options.authorization.as_deref()
+    }
+
     pub(super) fn printed(&self) -> u64 {
         self.printed
     }
@@ -194,7 +198,8 @@ mod tests {
 
     fn session() -> Session {
         let url = Url::parse("http://a/channel/a,b").unwrap();
-        Session::new(Subscribe { url, transport: Transport::Auto, since: "latest".into(), json: false, count: None })
+        let (transport, since) = (Transport::Auto, "latest".into());
+        Session::new(Subscribe { url, transport, since, json: false, count: None, authorization: None })
     }
 
     fn take(session: &mut Session, json: &str) {

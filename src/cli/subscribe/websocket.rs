@@ -18,7 +18,9 @@ use crate::cli::retry::{entropy, nonce};
 pub(super) fn run(session: &mut Session) -> Result<Infallible, Ending> {
     let mut connection = Connection::open(session.url())?;
     let key = encode_key(nonce());
-    let request = client_request(&session.url().authority, &session.target(), &key, &[PROTOCOL], &[]);
+    let authorization = session.authorization().map(|value| ("Authorization", value));
+    let authority = &session.url().authority;
+    let request = client_request(authority, &session.target(), &key, &[PROTOCOL], authorization.as_slice());
     connection.send(&request)?;
     let answer = connection.read_answer()?;
     if answer.code != 101 {
