@@ -11,9 +11,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use redpoll::wire::token::{Claims, Pattern, Secret, bearer, cookie, mint, verify};
-use redpoll::{Action, Consumer, Context, Message, Reason, Server, Status};
+use redpoll::{Action, Config, Consumer, Context, History, Message, Reason, Server, Status};
 use sha2::Sha256;
-use support::{CLOSE, Client, EVENT_STREAM, PING, PONG, REDPOLL_V1, Rig, TEXT, frame, get};
+use support::{CLOSE, Client, EVENT_STREAM, PING, PONG, REDPOLL_V1, Rig, Subscriber, TEXT, Way, frame, get};
 
 const SECRET: &[u8] = b"a secret of 32 bytes, no fewer..";
 
@@ -327,6 +327,22 @@ fn a_blocked_event_stream_and_one_that_never_reads_end_too() {
 }
 
 #[test]
+fn a_polls_answer_arrives_also_when_its_token_has_expired_on_the_way() {
+    let (mut rig, endings) = rig();
+    let client = rig.get(&format!("{}&wait=25", target(&rig, 10)), "");
+    client.set_capacity(10);
+    rig.sleep(9_000);
+    rig.publish("a", "news");
+    rig.turn();
+    assert!(client.is_full());
+    rig.sleep(20_000);
+    client.set_capacity(usize::MAX);
+    rig.settle();
+    assert!(client.text().ends_with("\"data\":\"news\"}]}"));
+    assert_eq!(*endings.borrow(), [Reason::Answered]);
+}
+
+#[test]
 fn a_token_counts_by_the_clock_that_does_not_jump() {
     let (mut rig, endings) = rig();
     let client = rig.websocket(&target(&rig, 10), None);
@@ -365,4 +381,81 @@ fn an_expiry_costs_eight_bytes_and_they_come_back() {
     }
     rig.settle();
     assert_eq!(rig.engine.metrics().client_bytes, 0);
+}
+
+/// May stay for up to four seconds each time.
+struct Visitor {
+    random: Rc<RefCell<Random>>,
+}
+
+impl Consumer for Visitor {
+    fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
+        cx.expire_at(Some(cx.now().unix_ms + self.random.borrow_mut().below(4_000)));
+        cx.subscribe("a");
+        Ok(())
+    }
+
+    fn receive(&mut self, _: Message, _: &mut Context) {}
+}
+
+/// xorshift64 (Marsaglia 2003).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+/// Takes what has arrived, and comes back where it has ended.
+fn follow(rig: &mut Rig, subscriber: &mut Subscriber, capacity: usize) {
+    subscriber.collect(rig);
+    if subscriber.closed_with.is_some() || subscriber.client.is_closed() || subscriber.client.is_shut() {
+        let cursor = subscriber.cursor.clone();
+        let again = rig.subscribe_with(subscriber.way, "a", cursor.as_deref(), capacity);
+        let before = std::mem::replace(subscriber, again);
+        subscriber.messages.splice(..0, before.messages);
+        subscriber.gaps += before.gaps;
+    }
+}
+
+#[test]
+fn whoever_comes_back_each_time_has_lost_nothing_and_got_nothing_twice() {
+    for seed in 1..200u64 {
+        let random = Rc::new(RefCell::new(Random(seed * 0x9e37_79b9)));
+        let history = History { entries: 1_000, bytes: 1 << 20, age_ms: 3_600_000 };
+        let for_route = Rc::clone(&random);
+        let server = Server::new().route("/channel/{name}", move |_| Visitor { random: Rc::clone(&for_route) });
+        let mut rig = Rig::of(server.config(Config { history, ..Config::default() }));
+        let below = |end: usize| random.borrow_mut().below(end as u64) as usize;
+        let mut subscribers = [Way::JsonSocket, Way::RawEvents, Way::JsonEvents, Way::LongPoll]
+            .map(|way| rig.subscribe(way, "a", Some("00005f3a-0")));
+        let mut published = Vec::new();
+        for number in 0..200 {
+            let which = below(subscribers.len());
+            match below(5) {
+                0 | 1 => {
+                    published.push(format!("{number} {}", "x".repeat(below(300))));
+                    rig.publish("a", published.last().expect("there is one"));
+                }
+                2 => rig.sleep(below(1_500) as u64),
+                3 => subscribers[which].client.set_capacity(below(400)),
+                _ => follow(&mut rig, &mut subscribers[which], below(400)),
+            }
+            rig.turn();
+        }
+        for _ in 0..100 {
+            for subscriber in &mut subscribers {
+                subscriber.client.set_capacity(usize::MAX);
+                follow(&mut rig, subscriber, usize::MAX);
+            }
+            rig.settle();
+        }
+        for subscriber in &subscribers {
+            assert_eq!((&subscriber.messages, subscriber.gaps), (&published, 0), "seed {seed}, {:?}", subscriber.way);
+        }
+    }
 }

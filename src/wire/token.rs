@@ -5,6 +5,31 @@
 //! {"exp": 1735689600, "sub": "ann", "redpoll": {"subscribe": ["room-*"], "publish": ["room-1"], "status": true}}
 //! ```
 //!
+//! In an application the consumer's `connect` looks at the token:
+//!
+//! ```
+//! use redpoll::wire::token::{Secret, bearer, verify};
+//! use redpoll::{Consumer, Context, Message, Status};
+//!
+//! struct Room { secret: Secret }
+//!
+//! impl Consumer for Room {
+//!     fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
+//!         let token = cx.request().and_then(|request| bearer(request.field("authorization")?)).unwrap_or("");
+//!         let claims = verify(token, std::slice::from_ref(&self.secret), cx.now().unix_ms)?;
+//!         if !claims.may_subscribe("room") {
+//!             return Err(Status::new(403).detail("the token is for other rooms"));
+//!         }
+//!         cx.expire_at(claims.expires_ms);
+//!         cx.subscribe("room");
+//!         Ok(())
+//!     }
+//!     fn receive(&mut self, message: Message, cx: &mut Context) {
+//!         cx.publish("room", message);
+//!     }
+//! }
+//! ```
+//!
 //! A choice of algorithms is how such tokens were broken: one that says `none`, or has a public key taken for a secret
 //! (RFC 8725 §2.1). Here the header only says what it must say.
 

@@ -44,7 +44,7 @@ pub(crate) struct Subscriber {
     pub(crate) ids: Vec<String>,
     /// How often it was told that it has missed something.
     pub(crate) gaps: usize,
-    /// The code of a close frame.
+    /// The code of a close frame, or what stands for it on an event stream.
     pub(crate) closed_with: Option<u16>,
     /// Answers to polls that it has got.
     pub(crate) answers: usize,
@@ -90,6 +90,7 @@ impl Subscriber {
             let cursor = event.id.clone().or(self.cursor.clone());
             match (event.event.as_deref(), event.data, self.way) {
                 (Some("gap"), _, _) => self.gaps += 1,
+                (Some("expired"), _, _) => self.closed_with = Some(4_001),
                 (_, Some(data), Way::JsonEvents) => self.take_envelope(&json(&data)),
                 (_, Some(data), _) => {
                     self.messages.push(data);
