@@ -8,7 +8,7 @@ use redpoll::wire::form::check_event_name;
 use redpoll::{Config, Since};
 
 use super::bench::{self, Bench};
-use super::flags::{Draft, Flag, find, flags};
+use super::flags::{Draft, Flag, Repeats, find, flags};
 use super::publish::Publish;
 use super::secret::Secrets;
 use super::subscribe::{Subscribe, Transport};
@@ -179,10 +179,9 @@ fn set_from_environment(draft: &mut Draft, flag: &Flag, env: impl Fn(&str) -> Op
     let variable = flag.variable();
     let Some(value) = env(&variable).filter(|value| !value.is_empty()) else { return Ok(()) };
     let value = text(&variable, value)?;
-    // A secret may have a comma: what is before it alone would be a weaker one.
-    match flag.repeats && flag.name != "secret" {
-        true => value.split(',').try_for_each(|part| set(draft, flag, &variable, part.trim())),
-        false => set(draft, flag, &variable, &value),
+    match flag.repeats {
+        Repeats::Commas => value.split(',').try_for_each(|part| set(draft, flag, &variable, part.trim())),
+        Repeats::Never | Repeats::FlagAlone => set(draft, flag, &variable, &value),
     }
 }
 

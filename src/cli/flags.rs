@@ -13,12 +13,20 @@ pub(super) struct Flag {
     pub(super) name: &'static str,
     /// What stands for its value in the help; empty where it takes none.
     pub(super) value: &'static str,
-    /// May be given several times; in the environment the values are joined by commas.
-    pub(super) repeats: bool,
+    pub(super) repeats: Repeats,
     /// For people, with the default.
     pub(super) help: &'static str,
     /// Takes a value over, or says what is accepted.
     pub(super) set: Set,
+}
+
+/// Whether a flag may be given several times: in the environment, the values are then joined by commas, or there is
+/// only one, whatever is in it.
+#[derive(PartialEq, Eq)]
+pub(super) enum Repeats {
+    Never,
+    Commas,
+    FlagAlone,
 }
 
 type Set = fn(&mut Draft, &str) -> Result<(), String>;
@@ -109,14 +117,14 @@ const WHERE: &[Flag] = &[
     Flag {
         name: "listen",
         value: "ADDR",
-        repeats: true,
+        repeats: Repeats::Commas,
         help: "IP:PORT or unix:PATH [127.0.0.1:8080]",
         set: set_listen,
     },
     Flag {
         name: "open",
         value: "",
-        repeats: false,
+        repeats: Repeats::Never,
         help: "anyone may publish and subscribe",
         set: |draft, text| {
             draft.serve.open = switch(text)?;
@@ -126,21 +134,22 @@ const WHERE: &[Flag] = &[
     Flag {
         name: "secret",
         value: "TEXT",
-        repeats: true,
+        // It may have a comma: what is before it alone would be a weaker one.
+        repeats: Repeats::FlagAlone,
         help: "ask for tokens, checked with this",
         set: |draft, text| draft.serve.secrets.push(text.as_bytes()),
     },
     Flag {
         name: "secret-file",
         value: "FILE",
-        repeats: true,
+        repeats: Repeats::Commas,
         help: "the same, out of a file",
         set: |draft, text| draft.serve.secrets.push_file(text),
     },
     Flag {
         name: "origin",
         value: "ORIGIN",
-        repeats: true,
+        repeats: Repeats::Commas,
         help: "other sites that may; * is any [same origin]",
         set: |draft, text| {
             let origins = &mut draft.serve.config.origins;
@@ -151,32 +160,44 @@ const WHERE: &[Flag] = &[
     Flag {
         name: "behind-proxy",
         value: "N",
-        repeats: false,
+        repeats: Repeats::Never,
         help: "believe N proxies whom they serve [0]",
         set: |draft, text| {
             draft.serve.config.trusted_hops = number(text, 0..=u64::from(u8::MAX))? as u8;
             Ok(())
         },
     },
-    Flag { name: "html", value: "DIR", repeats: false, help: "serve files from DIR [built-in pages]", set: set_html },
+    Flag {
+        name: "html",
+        value: "DIR",
+        repeats: Repeats::Never,
+        help: "serve files from DIR [built-in pages]",
+        set: set_html,
+    },
     Flag {
         name: "echo",
         value: "",
-        repeats: false,
+        repeats: Repeats::Never,
         help: "add /echo, a WebSocket that sends back",
         set: |draft, text| {
             draft.serve.echo = switch(text)?;
             Ok(())
         },
     },
-    Flag { name: "log", value: "LEVEL", repeats: false, help: "error, warn, info, debug, trace [info]", set: set_log },
+    Flag {
+        name: "log",
+        value: "LEVEL",
+        repeats: Repeats::Never,
+        help: "error, warn, info, debug, trace [info]",
+        set: set_log,
+    },
 ];
 
 const KEEP: &[Flag] = &[
     Flag {
         name: "history",
         value: "[PREFIX*=]N",
-        repeats: true,
+        repeats: Repeats::Commas,
         help: "messages [100]",
         set: |draft, text| {
             draft.set_history(text, |history, text| {
@@ -188,7 +209,7 @@ const KEEP: &[Flag] = &[
     Flag {
         name: "history-bytes",
         value: "[PREFIX*=]SIZE",
-        repeats: true,
+        repeats: Repeats::Commas,
         help: "bytes of payload [64K]",
         set: |draft, text| {
             draft.set_history(text, |history, text| {
@@ -200,7 +221,7 @@ const KEEP: &[Flag] = &[
     Flag {
         name: "history-age",
         value: "[PREFIX*=]TIME",
-        repeats: true,
+        repeats: Repeats::Commas,
         help: "age of a message [1h]",
         set: |draft, text| {
             draft.set_history(text, |history, text| {
@@ -215,7 +236,7 @@ const LIMITS: &[Flag] = &[
     Flag {
         name: "max-connections",
         value: "N",
-        repeats: false,
+        repeats: Repeats::Never,
         help: "further ones get 503 [descriptor limit]",
         set: |draft, text| {
             draft.serve.config.connections_max = number(text, 1..=u64::from(u32::MAX))? as usize;
@@ -225,7 +246,7 @@ const LIMITS: &[Flag] = &[
     Flag {
         name: "max-per-address",
         value: "N",
-        repeats: false,
+        repeats: Repeats::Never,
         help: "connections from one, else 503 [none]",
         set: |draft, text| {
             draft.serve.config.address_connections_max = Some(number(text, 1..=u64::from(u32::MAX))? as u32);
@@ -235,7 +256,7 @@ const LIMITS: &[Flag] = &[
     Flag {
         name: "publish-rate",
         value: "N",
-        repeats: false,
+        repeats: Repeats::Never,
         help: "a second from one client, else 429 [none]",
         set: |draft, text| {
             draft.serve.config.publications_a_second = Some(number(text, 1..=1_000_000)? as u32);
@@ -245,7 +266,7 @@ const LIMITS: &[Flag] = &[
     Flag {
         name: "max-channels",
         value: "N",
-        repeats: false,
+        repeats: Repeats::Never,
         help: "further ones get 503 [65536]",
         set: |draft, text| {
             draft.serve.config.channels_max = number(text, 1..=u64::from(u32::MAX))? as usize;
@@ -255,7 +276,7 @@ const LIMITS: &[Flag] = &[
     Flag {
         name: "max-message",
         value: "SIZE",
-        repeats: false,
+        repeats: Repeats::Never,
         help: "larger ones get 413 or close 1009 [64K]",
         set: |draft, text| {
             draft.serve.config.message_bytes_max = size(text, 1..=SIZE_MAX)?;
@@ -266,7 +287,7 @@ const LIMITS: &[Flag] = &[
     Flag {
         name: "deflate",
         value: "on|off",
-        repeats: false,
+        repeats: Repeats::Never,
         help: "compress for WebSockets that offer it [on]",
         set: |draft, text| {
             draft.serve.config.deflate = switch(text)?;
@@ -277,7 +298,7 @@ const LIMITS: &[Flag] = &[
     Flag {
         name: "deflate-from",
         value: "SIZE",
-        repeats: false,
+        repeats: Repeats::Never,
         help: "smaller messages are not compressed [256]",
         set: |draft, text| {
             draft.serve.config.deflate_from_bytes = size(text, 0..=SIZE_MAX)?;
@@ -287,7 +308,7 @@ const LIMITS: &[Flag] = &[
     Flag {
         name: "max-head",
         value: "SIZE",
-        repeats: false,
+        repeats: Repeats::Never,
         help: "longer request heads get 431 [8K]",
         set: |draft, text| {
             draft.serve.config.head_bytes_max = size(text, 256..=1 << 20)?;
@@ -300,7 +321,7 @@ const TIMES: &[Flag] = &[
     Flag {
         name: "ping",
         value: "TIME",
-        repeats: false,
+        repeats: Repeats::Never,
         help: "signs of life to silent clients [25s]",
         set: |draft, text| {
             draft.serve.config.ping_interval_ms = time(text, 1..=TIME_MS_MAX)?;
@@ -310,7 +331,7 @@ const TIMES: &[Flag] = &[
     Flag {
         name: "head-timeout",
         value: "TIME",
-        repeats: false,
+        repeats: Repeats::Never,
         help: "for a request's head to arrive [10s]",
         set: |draft, text| {
             draft.serve.config.head_timeout_ms = time(text, 1..=TIME_MS_MAX)?;
@@ -320,7 +341,7 @@ const TIMES: &[Flag] = &[
     Flag {
         name: "keep-alive",
         value: "TIME",
-        repeats: false,
+        repeats: Repeats::Never,
         help: "for an idle HTTP connection [60s]",
         set: |draft, text| {
             draft.serve.config.keep_alive_ms = time(text, 1..=TIME_MS_MAX)?;
@@ -330,7 +351,7 @@ const TIMES: &[Flag] = &[
     Flag {
         name: "drain",
         value: "TIME",
-        repeats: false,
+        repeats: Repeats::Never,
         help: "for connections to end at SIGTERM [5s]",
         set: |draft, text| {
             draft.serve.config.drain_ms = time(text, 0..=TIME_MS_MAX)?;

@@ -1,6 +1,6 @@
 //! What `--help` prints, in 80 columns.
 
-use super::flags::GROUPS;
+use super::flags::{GROUPS, Repeats};
 
 /// `redpoll --help` and `redpoll serve --help`.
 pub(super) fn serve() -> String {
@@ -9,7 +9,7 @@ pub(super) fn serve() -> String {
         text.push_str(&format!("\n{group}:\n"));
         for flag in flags {
             let spelling = format!("--{} {}", flag.name, flag.value);
-            let repeats = if flag.repeats { " *" } else { "" };
+            let repeats = if flag.repeats == Repeats::Never { "" } else { " *" };
             text.push_str(&format!("  {spelling:<30} {}{repeats}\n", flag.help));
         }
     }

@@ -48,10 +48,10 @@ pub(super) fn parse(mut parser: Parser, env: impl Fn(&str) -> Option<OsString>) 
         let name = match arg {
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Print(help::TOKEN.to_owned())),
             Arg::Long(name) => name.to_owned(),
-            other => return Err(unknown(&other, &NAMES)),
+            other => return Err(unknown(&other, &names())),
         };
         let kind = FLAGS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
-        let value = value_of(&mut parser, &name, kind.ok_or_else(|| unknown(&Arg::Long(&name), &NAMES))?)?;
+        let value = value_of(&mut parser, &name, kind.ok_or_else(|| unknown(&Arg::Long(&name), &names()))?)?;
         draft.set(&name, &value).map_err(|accepted| bad_value(&format!("--{name}"), &value, &accepted))?;
     }
     draft.add_secrets(env)?;
@@ -111,6 +111,10 @@ fn patterns(text: &str) -> Result<Vec<Pattern>, String> {
     all.ok_or_else(|| "accepted are channels, joined by commas: each is a name, or a prefix and a *".to_owned())
 }
 
+fn names() -> Vec<&'static str> {
+    FLAGS.iter().map(|(name, _)| *name).chain(["help"]).collect()
+}
+
 /// Each flag with what stands for its value.
 const FLAGS: [(&str, &str); 8] = [
     ("secret", "TEXT"),
@@ -122,8 +126,6 @@ const FLAGS: [(&str, &str); 8] = [
     ("expires", "TIME"),
     ("forever", ""),
 ];
-const NAMES: [&str; 9] =
-    ["secret", "secret-file", "subscribe", "publish", "status", "sub", "expires", "forever", "help"];
 
 /// Long enough for a visit, short enough for one that was lost.
 const LIFETIME_MS: u64 = 3_600_000;

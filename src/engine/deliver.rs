@@ -100,7 +100,7 @@ fn deliver_all<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, world: &mut Worl
     }
 }
 
-/// Writes the bytes that all subscribers at this cursor share.
+/// Writes the bytes that all subscribers at this cursor share, to one that takes something.
 fn deliver_shared<S: Stream>(
     id: ConnectionId,
     slot: &mut Slot<S>,
@@ -109,10 +109,6 @@ fn deliver_shared<S: Stream>(
     form: Form,
 ) {
     while world.hub.is_behind(subscription) {
-        if slot.connection.is_blocked() {
-            let channel = world.hub.subscription(subscription).channel;
-            return world.hub.note_lag(channel, world.now, &world.config);
-        }
         if world.hub.gap(subscription).is_some() {
             return deliver_all(id, slot, world);
         }

@@ -8,26 +8,22 @@ use super::status::Status;
 use super::syntax::{excerpt, malformed};
 
 /// The value of the first parameter called `name` in a query, or in content of the type
-/// `application/x-www-form-urlencoded`. Decoded as `parameters` does it; nothing is copied where nothing is encoded.
+/// `application/x-www-form-urlencoded`, decoded as [`parameters`] does it.
 pub fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    query.split('&').find_map(|pair| {
-        let (known, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode_form(known) == name).then(|| decode_form(value))
-    })
-}
-
-/// A name or a value of a form. Most have nothing that is encoded, and then there is nothing to do.
-fn decode_form(text: &str) -> Cow<'_, str> {
-    match text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
-        true => percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned().into(),
-        false => Cow::Borrowed(text),
-    }
+    parameters(query).find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
 /// The parameters in their order, decoded as the WHATWG URL standard parses forms: `+` is a space, a `%` that begins no
-/// escape stands for itself, and what is not UTF-8 becomes U+FFFD.
+/// escape stands for itself, and what is not UTF-8 becomes U+FFFD. Nothing is copied where nothing is encoded.
 pub fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-    form_urlencoded::parse(query.as_bytes())
+    query.split('&').filter(|pair| !pair.is_empty()).flat_map(|pair| {
+        // Most have nothing to decode, and a request is asked for several names.
+        if pair.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+            return form_urlencoded::parse(pair.as_bytes()).next();
+        }
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Some((name.into(), value.into()))
+    })
 }
 
 /// Takes the percent-encoding off one segment of a path (RFC 3986 §2.1).

@@ -28,7 +28,7 @@ impl Guarded {
 impl Consumer for Guarded {
     fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
         let Some(request) = cx.request() else { return Ok(()) };
-        let names = names_of(cx.request())?;
+        let names = names_of(Some(request))?;
         let claims = self.gate.admit(request, cx.now(), action_of(request), &names)?;
         cx.expire_at(claims.as_ref().and_then(|claims| claims.expires_ms));
         self.claims = claims.filter(|_| request.field("upgrade").is_some()).map(Box::new);
