@@ -4,95 +4,39 @@
 //! `cargo bench --bench connections [-- NUMBER | --quick]`, 10,000 if nothing is said. Linux only: memory is read from
 //! `/proc`. There is no floor to this: it holds no subscription, cursor or timer, and so has nothing to be compared in.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Instant;
+#[path = "harness/process.rs"]
+mod process;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-const WEBSOCKET: &str = "GET /channel/a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-const COMPRESSED: &str = "GET /channel/a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
-const EVENT_STREAM: &str = "GET /channel/a HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";
-const LONG_POLL: &str = "GET /channel/a?wait=120 HTTP/1.1\r\nHost: x\r\n\r\n";
+use process::Server;
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let given = std::env::args().skip(1).find_map(|argument| argument.parse().ok());
-    let number = given.unwrap_or(if quick { 500 } else { 10_000 });
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
-        .expect("the soft limit can be raised to the hard one");
+    let number: u64 = given.unwrap_or(if quick { 500 } else { 10_000 });
     println!(
-        "{:<22} {:>11} {:>13} {:>12} {:>16} {:>9}",
-        "transport", "connections", "KiB with half", "KiB with all", "bytes/connection", "seconds"
+        "{:<22} {:>11} {:>10} {:>12} {:>16}",
+        "transport", "connections", "KiB before", "KiB with all", "bytes each"
     );
-    for (name, request, answers) in [
-        ("WebSocket", WEBSOCKET, true),
-        ("WebSocket, compressed", COMPRESSED, true),
-        ("event stream", EVENT_STREAM, true),
-        ("long poll", LONG_POLL, false),
+    for (name, options) in [
+        ("WebSocket", &["--transport", "ws"][..]),
+        ("WebSocket, compressed", &["--transport", "ws", "--deflate"]),
+        ("event stream", &["--transport", "sse"]),
+        ("long poll", &["--transport", "long-poll"]),
     ] {
-        measure(name, request, answers, number);
+        measure(name, options, number);
     }
 }
 
-/// Opens `number` connections with one request each, and prints what they cost the server.
-fn measure(name: &str, request: &str, answers: bool, number: usize) {
-    let (mut server, _stdout, address) = start();
-    let begun = Instant::now();
-    let mut connections = Vec::with_capacity(number);
-    let mut hold = |count: usize| {
-        connections.extend((connections.len()..count).map(|_| open(&address, request, answers)));
-        // A poll that waits says nothing: what is asked after it is answered after it was read.
-        assert!(String::from_utf8_lossy(&ask(&address, "/healthz")).contains("ok"));
-        resident_kib(&server)
-    };
-    let (half, all) = (hold(number / 2), hold(number));
-    let each = (all as f64 - half as f64) * 1024.0 / (number - number / 2) as f64;
-    println!("{name:<22} {number:>11} {half:>13} {all:>12} {each:>16.1} {:>9.2}", begun.elapsed().as_secs_f64());
-    drop(connections);
-    server.kill().expect("the server can be ended");
-    server.wait().expect("the server has ended");
-}
-
-/// The server, its output, which is not to be closed while it runs, and where it listens.
-fn start() -> (Child, BufReader<ChildStdout>, String) {
-    let mut server = Command::new(env!("CARGO_BIN_EXE_redpoll"))
-        .args(["--listen", "127.0.0.1:0", "--log", "error"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the server starts");
-    let mut line = String::new();
-    let mut stdout = BufReader::new(server.stdout.take().expect("piped"));
-    stdout.read_line(&mut line).expect("the address");
-    let address = line.trim().rsplit('/').next().expect("an address").to_owned();
-    (server, stdout, address)
-}
-
-fn open(address: &str, request: &str, answers: bool) -> TcpStream {
-    let mut stream = TcpStream::connect(address).expect("the server accepts");
-    stream.write_all(request.as_bytes()).expect("the request is taken");
-    if answers {
-        let begun = stream.read(&mut [0; 1024]).expect("an answer");
-        assert!(begun > 0, "the server keeps the connection");
-    }
-    stream
-}
-
-fn ask(address: &str, path: &str) -> Vec<u8> {
-    let mut stream = TcpStream::connect(address).expect("the server accepts");
-    stream
-        .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
-        .expect("written");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("the answer is whole");
-    answer
-}
-
-fn resident_kib(server: &Child) -> u64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{}/status", server.id())).expect("Linux says what a process holds");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("resident memory");
-    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number of KiB")
+/// Opens `number` connections, and prints what they cost the server.
+fn measure(name: &str, options: &[&str], number: u64) {
+    let (server, wanted) = (Server::redpoll(), number.to_string());
+    let outcome = server.load("idle", "/channel/a", &[&["-n", &wanted, "--duration", "1ms"], options].concat());
+    let figure = |key: &str| outcome[key].as_f64().unwrap_or_else(|| panic!("{key} is in {outcome}"));
+    assert!(outcome["connections"] == number && figure("closed") == 0.0, "all are open: {outcome}");
+    println!(
+        "{name:<22} {number:>11} {:>10} {:>12} {:>16.1}",
+        figure("server_rss_bytes_before") / 1024.0,
+        figure("server_rss_bytes_after") / 1024.0,
+        figure("rss_bytes_per_connection"),
+    );
 }

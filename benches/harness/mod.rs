@@ -7,8 +7,10 @@
 mod process;
 mod table;
 
+use std::process::Command;
+
 use crate::floor;
-use process::{Server, load};
+use process::Server;
 use table::Table;
 
 /// One line of the table: a load, and where the floor is loaded otherwise, that too.
@@ -48,7 +50,7 @@ pub(crate) fn main(cases: &[Case]) {
     for case in cases {
         for _ in 0..settings.rounds {
             let redpoll = run(Server::redpoll(), &settings.of(case.load));
-            let floor = run(Server::floor(), &settings.of(case.floor));
+            let floor = run(floor_server(), &settings.of(case.floor));
             table.add(redpoll, floor);
         }
         table.end_case(case.name);
@@ -56,14 +58,23 @@ pub(crate) fn main(cases: &[Case]) {
 }
 
 /// The processor time of one server for each message, in microseconds.
-fn run(server: Server, arguments: &Load) -> f64 {
-    let outcome = load(&server, arguments);
+fn run(server: Server, load: &Load) -> f64 {
+    let [connections, count] = [load.connections, load.count].map(|number| number.to_string());
+    let options = [&["-n", &connections, "--count", &count], load.options].concat();
+    let outcome = server.load(load.scenario, load.path, &options);
     let number = |key: &str| outcome[key].as_f64().unwrap_or_else(|| panic!("{key} is in {outcome}"));
     for wrong in ["lost", "repeated", "disordered", "corrupted"] {
         assert!(number(wrong) == 0.0, "{wrong} messages: {outcome}");
     }
     assert!(number("messages") > 0.0, "the load has run: {outcome}");
     number("server_cpu_seconds") * 1e6 / number("messages")
+}
+
+/// This very executable, as a child.
+fn floor_server() -> Server {
+    let mut command = Command::new(std::env::current_exe().expect("it knows where it is"));
+    command.arg("floor");
+    Server::start(command)
 }
 
 /// The command line.

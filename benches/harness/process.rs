@@ -5,12 +5,10 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use super::Load;
-
 const REDPOLL: &str = env!("CARGO_BIN_EXE_redpoll");
 
 /// A server that runs until this is dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     /// Not to be closed while it runs.
     _stdout: BufReader<ChildStdout>,
@@ -18,26 +16,35 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn redpoll() -> Server {
+    pub(crate) fn redpoll() -> Server {
         let mut command = Command::new(REDPOLL);
         command.args(["serve", "--echo", "--listen", "127.0.0.1:0", "--log", "error"]);
         Server::start(command)
     }
 
-    /// This very executable, as a child.
-    pub(super) fn floor() -> Server {
-        let mut command = Command::new(std::env::current_exe().expect("it knows where it is"));
-        command.arg("floor");
-        Server::start(command)
-    }
-
-    fn start(mut command: Command) -> Server {
+    /// Starts a command that prints its address first.
+    pub(crate) fn start(mut command: Command) -> Server {
         keep_to(0);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
         let (mut line, mut stdout) = (String::new(), BufReader::new(child.stdout.take().expect("piped")));
         stdout.read_line(&mut line).expect("the address");
         let address = line.trim().rsplit('/').next().expect("an address").to_owned();
         Server { child, _stdout: stdout, address }
+    }
+
+    /// Loads it, and returns what `redpoll bench` says of it.
+    pub(crate) fn load(&self, scenario: &str, path: &str, options: &[&str]) -> serde_json::Value {
+        keep_to(1);
+        let output = Command::new(REDPOLL)
+            .args(["bench", scenario, &format!("http://{}{path}", self.address), "--pid", &self.child.id().to_string()])
+            .args(options)
+            .arg("--json")
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("the load runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "redpoll bench {scenario} has ended with {}: {said}", output.status);
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
     }
 }
 
@@ -46,27 +53,6 @@ impl Drop for Server {
         self.child.kill().expect("the server can be ended");
         self.child.wait().expect("the server has ended");
     }
-}
-
-/// Loads a server, and returns what `redpoll bench` says of it.
-pub(super) fn load(server: &Server, load: &Load) -> serde_json::Value {
-    keep_to(1);
-    let url = match load.scenario {
-        "fanout" => format!("http://{}{}", server.address, load.path),
-        _ => format!("ws://{}{}", server.address, load.path),
-    };
-    let connections = if load.scenario == "fanout" { "-n" } else { "-c" };
-    let numbers = [load.connections, load.count, server.child.id().into()].map(|number| number.to_string());
-    let output = Command::new(REDPOLL)
-        .args(["bench", load.scenario, &url, connections, &numbers[0], "--count", &numbers[1], "--pid", &numbers[2]])
-        .args(load.options)
-        .arg("--json")
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("the load runs");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "redpoll bench {} has ended with {}: {said}", load.scenario, output.status);
-    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
 }
 
 /// Keeps this thread, and so whatever it starts from now on, to one core, where there is more than one.

@@ -1,8 +1,10 @@
 //! Numbers for people. By hand where they have a point: the conversion of floating point to text would be 15 KB of the
 //! binary, and nothing else in it needs that.
 
+use std::time::Duration;
+
 /// With so many digits behind the point, rounded.
-pub(super) fn decimal(value: f64, digits: u32) -> String {
+pub(crate) fn decimal(value: f64, digits: u32) -> String {
     let scale = 10_u64.pow(digits);
     let scaled = (value.abs() * scale as f64).round() as u64;
     let sign = if value < 0.0 && scaled > 0 { "-" } else { "" };
@@ -12,8 +14,13 @@ pub(super) fn decimal(value: f64, digits: u32) -> String {
     }
 }
 
+/// A pause, as `2.5 s`.
+pub(crate) fn seconds(pause: Duration) -> String {
+    format!("{} s", decimal(pause.as_secs_f64(), 1))
+}
+
 /// `1234567` as `1,234,567`.
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -26,7 +33,7 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// A time in the unit that suits it.
-pub(super) fn time(us: u64) -> String {
+pub(crate) fn time(us: u64) -> String {
     match us {
         0..1_000 => format!("{us} µs"),
         1_000..1_000_000 => format!("{} ms", decimal(us as f64 / 1e3, 2)),
@@ -35,7 +42,7 @@ pub(super) fn time(us: u64) -> String {
 }
 
 /// A size in the unit that suits it.
-pub(super) fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     match count {
         0..1_024 => format!("{count} B"),
         1_024..1_048_576 => format!("{} KiB", decimal(count as f64 / 1_024.0, 1)),
@@ -65,6 +72,15 @@ mod tests {
             (7.5, 0, "8"),
         ] {
             assert_eq!(decimal(value, digits), text);
+        }
+    }
+
+    #[test]
+    fn a_pause_is_told_in_seconds_and_tenths() {
+        for (ms, text) in
+            [(0, "0.0 s"), (49, "0.0 s"), (50, "0.1 s"), (2_449, "2.4 s"), (2_950, "3.0 s"), (3_600_000, "3600.0 s")]
+        {
+            assert_eq!(seconds(Duration::from_millis(ms)), text);
         }
     }
 }

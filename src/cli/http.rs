@@ -19,19 +19,11 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects to the first of the host's addresses that answers.
     pub(crate) fn open(url: &Url) -> io::Result<Connection> {
-        let mut failure = io::Error::new(ErrorKind::NotFound, "the host has no address");
-        for address in resolve(&url.host)? {
-            match TcpStream::connect_timeout(&SocketAddr::new(address, url.port), CONNECT_TIMEOUT) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-                    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-                    return Ok(Connection { stream, received: Vec::new() });
-                }
-                Err(error) => failure = error,
-            }
-        }
-        Err(failure)
+        let stream = connect(&url.host, url.port)?;
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        Ok(Connection { stream, received: Vec::new() })
     }
 
     /// How long the server may be silent before a read fails.
@@ -93,6 +85,18 @@ impl Connection {
     }
 }
 
+/// Connects to the first of the host's addresses that answers.
+pub(crate) fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(ErrorKind::NotFound, "the host has no address");
+    for address in resolve(host)? {
+        match TcpStream::connect_timeout(&SocketAddr::new(address, port), CONNECT_TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
 /// The head of an answer.
 pub(crate) struct Answer {
     pub(crate) code: u16,
@@ -109,7 +113,7 @@ impl Answer {
     fn parse(bytes: &[u8]) -> io::Result<Option<Answer>> {
         let mut fields = [httparse::EMPTY_HEADER; 64];
         let mut parsed = httparse::Response::new(&mut fields);
-        let status = parsed.parse(bytes).map_err(|error| invalid(&format!("the answer is not HTTP: {error}")))?;
+        let status = parsed.parse(bytes).map_err(|error| invalid(format!("the answer is not HTTP: {error}")))?;
         let httparse::Status::Complete(head_bytes) = status else { return Ok(None) };
         let field = |field: &httparse::Header| {
             (field.name.to_ascii_lowercase(), String::from_utf8_lossy(field.value).into_owned())
@@ -168,16 +172,8 @@ pub(crate) struct Content {
 
 impl Content {
     pub(crate) fn of(answer: &Answer) -> io::Result<Content> {
-        let framing = match (answer.field("transfer-encoding"), answer.field("content-length")) {
-            _ if matches!(answer.code, 204 | 304) => Framing::None,
-            (Some(coding), _) if coding.eq_ignore_ascii_case("chunked") => Framing::Chunked,
-            (Some(_), _) => return Err(invalid("the answer has a transfer coding other than chunked")),
-            (None, Some(length)) => {
-                Framing::Length(length.parse().map_err(|_| invalid("the answer's length is no number"))?)
-            }
-            (None, None) => return Ok(Content { decoder: None }),
-        };
-        Ok(Content { decoder: Some(ContentDecoder::new(framing)) })
+        let framing = framing(answer.code, answer.field("transfer-encoding"), answer.field("content-length"))?;
+        Ok(Content { decoder: framing.map(ContentDecoder::new) })
     }
 
     /// Appends what has arrived to `into`, waiting if that is nothing. Says whether this was the end.
@@ -207,6 +203,20 @@ impl Content {
     }
 }
 
+/// How the content of an answer is framed, by its status and two of its fields; `None` where it ends with the
+/// connection (RFC 9112 §6.3).
+pub(crate) fn framing(code: u16, coding: Option<&str>, length: Option<&str>) -> io::Result<Option<Framing>> {
+    Ok(Some(match (coding, length) {
+        _ if matches!(code, 204 | 304) => Framing::None,
+        (Some(coding), _) if coding.eq_ignore_ascii_case("chunked") => Framing::Chunked,
+        (Some(_), _) => return Err(invalid("the answer has a transfer coding other than chunked")),
+        (None, Some(length)) => {
+            Framing::Length(length.parse().map_err(|_| invalid("the answer's length is no number"))?)
+        }
+        (None, None) => return Ok(None),
+    }))
+}
+
 /// The line of a field `Authorization`; nothing where it has no value.
 pub(crate) fn field_line(authorization: Option<&str>) -> String {
     authorization.map_or(String::new(), |value| format!("Authorization: {value}\r\n"))
@@ -222,8 +232,9 @@ pub(crate) fn explain(error: &io::Error) -> String {
     }
 }
 
-fn invalid(sentence: &str) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, sentence)
+/// What a server sends is of no use.
+pub(crate) fn invalid(why: impl ToString) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, why.to_string())
 }
 
 /// For a connection to one address to come about.

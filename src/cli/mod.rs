@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod dns;
+mod figures;
 mod flags;
 mod help;
 mod http;

@@ -5,8 +5,9 @@ use std::io::BufRead;
 use std::time::{Duration, Instant};
 
 use super::Error;
+use super::figures::seconds;
 use super::http::{Answer, Connection, explain, field_line};
-use super::retry::{Backoff, nonce, seconds};
+use super::retry::{Backoff, nonce};
 use super::url::{Url, encode_parameter};
 
 /// What `redpoll pub` is to do.

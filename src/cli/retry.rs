@@ -31,12 +31,6 @@ impl Backoff {
     }
 }
 
-/// `2.5 s`, for people. Without floating point, whose conversion to text would be 15 KB of the binary.
-pub(crate) fn seconds(pause: Duration) -> String {
-    let rounded = pause + Duration::from_millis(50);
-    format!("{}.{} s", rounded.as_secs(), rounded.subsec_millis() / 100)
-}
-
 /// 16 bytes that no one can guess and that come once: for a `Sec-WebSocket-Key` or an `Idempotency-Key`.
 pub(crate) fn nonce() -> [u8; 16] {
     let mut nonce = [0; 16];
@@ -60,15 +54,6 @@ const ASKED_MAX: Duration = Duration::from_secs(3_600);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pause_is_told_in_seconds_and_tenths() {
-        for (ms, text) in
-            [(0, "0.0 s"), (49, "0.0 s"), (50, "0.1 s"), (2_449, "2.4 s"), (2_950, "3.0 s"), (3_600_000, "3600.0 s")]
-        {
-            assert_eq!(seconds(Duration::from_millis(ms)), text);
-        }
-    }
 
     #[test]
     fn pauses_double_up_to_a_limit_and_begin_anew() {

@@ -10,6 +10,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tungstenite::{Message, WebSocket};
 
+use crate::served::{BINARY, Served};
+
 /// What a server does with the message that it should treat like the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wrong {
@@ -107,7 +109,8 @@ fn what_is_on_a_schedule_is_timed_from_when_it_was_due() {
 
 #[test]
 fn all_scenarios_run_against_redpoll_itself() {
-    let (_server, address) = redpoll();
+    let served = Served::start(&["--echo"]);
+    let address = &served.address;
     for line in [
         format!("idle http://{address}/channel/a -n 20 --duration 200ms --transport sse"),
         format!("echo ws://{address}/echo -c 5 --size 60000 --depth 2 --count 100 --deflate"),
@@ -132,10 +135,30 @@ fn all_scenarios_run_against_redpoll_itself() {
 }
 
 #[test]
+fn what_a_server_wants_to_hear_first_is_said() {
+    let address = serve(|stream| {
+        let Ok(mut socket) = tungstenite::accept(stream) else { return };
+        if read(&mut socket) != Some(Message::from("let me in")) {
+            return;
+        }
+        // It says something of its own, which is no message of the bench.
+        socket.send(Message::from("welcome")).expect("it is taken");
+        while let Some(message) = read(&mut socket) {
+            socket.send(message).expect("it is taken");
+        }
+    });
+    let line = format!("bench echo ws://{address}/ -c 2 --count 10 --json --subscribe");
+    let bench = |first: &str| Command::new(BINARY).args(line.split(' ')).arg(first).output().expect("the binary runs");
+    assert_eq!(json(&bench("let me in"))["messages"], 10);
+    assert_eq!(json(&bench("me too"))["messages"], 0);
+}
+
+#[test]
 fn an_interrupted_run_says_what_it_has_seen() {
-    let (_server, address) = redpoll();
+    let served = Served::start(&["--echo"]);
+    let address = &served.address;
     let url = format!("http://{address}/channel/a");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_redpoll"));
+    let mut command = Command::new(BINARY);
     command.args(["bench", "fanout", &url, "-n", "5", "--duration", "60s", "--json"]);
     let child = command.stdout(Stdio::piped()).spawn().expect("the binary runs");
     thread::sleep(Duration::from_millis(500));
@@ -148,7 +171,8 @@ fn an_interrupted_run_says_what_it_has_seen() {
 
 #[test]
 fn a_server_that_is_not_there_or_refuses_is_told() {
-    let (_server, address) = redpoll();
+    let served = Served::start(&["--echo"]);
+    let address = &served.address;
     let nowhere = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
     for (line, told) in [
         (format!("idle ws://{nowhere}/"), "nothing listens there"),
@@ -275,30 +299,11 @@ impl Request {
 }
 
 fn bench(line: &str) -> Output {
-    let command = Command::new(env!("CARGO_BIN_EXE_redpoll")).arg("bench").args(line.split(' ')).output();
+    let command = Command::new(BINARY).arg("bench").args(line.split(' ')).output();
     command.expect("the binary runs")
 }
 
 fn json(output: &Output) -> Value {
     let said = String::from_utf8_lossy(&output.stdout);
     serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
-}
-
-/// A server that ends with the test.
-struct Server(std::process::Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn redpoll() -> (Server, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_redpoll"));
-    command.args(["serve", "--echo", "--listen", "127.0.0.1:0", "--log", "error"]);
-    let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary runs");
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("the address");
-    (Server(child), line.trim().rsplit('/').next().expect("an address").to_owned())
 }

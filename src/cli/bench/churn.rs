@@ -32,14 +32,15 @@ pub(super) fn run(options: &Bench, swarm: &mut Swarm) -> io::Result<Tally> {
     let mut begun = 0;
     while swarm.trouble.is_none() {
         let now_us = swarm.now_us();
-        let is_over = end.is_over(swarm) || begun >= end.count;
-        while let Some(at) = if is_over || begun >= end.count { None } else { churn.ended.pop() } {
+        let is_over = end.is_over(swarm);
+        while !is_over && begun < end.count {
+            let Some(at) = churn.ended.pop() else { break };
             match swarm.begin_anew(at) {
                 Ok(()) => begun += 1,
                 Err(error) => swarm.trouble = Some(explain(&error)),
             }
         }
-        let is_complete = is_over && churn.tally.messages >= begun;
+        let is_complete = (is_over || begun >= end.count) && churn.tally.messages >= begun;
         if is_complete || end.is_stuck(now_us, churn.tally.messages, LOST_AFTER_US) {
             break;
         }
@@ -48,7 +49,6 @@ pub(super) fn run(options: &Bench, swarm: &mut Swarm) -> io::Result<Tally> {
     }
     let mut tally = churn.tally;
     tally.cost = meter.end(swarm);
-    tally.faults.closed = swarm.closed;
     // Connections are what is lost here.
     tally.faults.lost = begun.saturating_sub(tally.messages);
     Ok(tally)

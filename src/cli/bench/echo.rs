@@ -67,7 +67,6 @@ pub(super) fn run(options: &Bench, swarm: &mut Swarm) -> io::Result<Tally> {
     }
     let Echo { senders, mut tally, .. } = echo;
     tally.cost = meter.end(swarm);
-    tally.faults.closed = swarm.closed;
     senders.iter().for_each(|sender| sender.receiver.end(sender.sent, &mut tally.faults));
     Ok(tally)
 }

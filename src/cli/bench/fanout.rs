@@ -162,7 +162,6 @@ impl Fanout {
             // What the server has refused, no one was to get.
             faults.lost = faults.lost.saturating_sub(refused);
         });
-        faults.closed = swarm.closed;
         if let Some(code) = self.refusal {
             swarm.trouble = Some(format!("the server answered {code} to a publication"));
         }

@@ -31,7 +31,6 @@ pub(super) fn run(options: &Bench, swarm: &mut Swarm) -> io::Result<Tally> {
     }
     let mut tally = idle.tally;
     tally.cost = meter.end(swarm);
-    tally.faults.closed = swarm.closed;
     Ok(tally)
 }
 

@@ -4,7 +4,6 @@ mod churn;
 mod connect;
 mod echo;
 mod fanout;
-mod figures;
 mod idle;
 mod latency;
 mod link;
@@ -20,19 +19,17 @@ mod swarm;
 mod timeline;
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 
 pub(super) use options::parse;
 
-use self::connect::raise_descriptor_limit;
+use self::connect::{explain, raise_descriptor_limit};
 use self::protocol::{Protocol, Script};
 use self::report::Report;
 use self::run::Tally;
 use self::swarm::Swarm;
 use super::Error;
-use super::http::ANSWER_TIMEOUT;
-use super::resolve::resolve;
+use super::http::connect;
 use super::url::Endpoint;
 
 /// What `redpoll bench` is to do.
@@ -100,9 +97,10 @@ enum Pace {
 /// The server cannot be reached, or has lost, repeated, changed or refused something.
 pub(crate) fn bench(options: &Bench) -> Result<(), Error> {
     raise_descriptor_limit(options.connections);
-    let failed = |error: io::Error| format!("cannot load {}: {}", options.url.authority, connect::explain(&error));
+    let failed = |error: io::Error| format!("cannot load {}: {}", options.url.authority, explain(&error));
     let mut swarm = Swarm::new(scripts(options).map_err(failed)?, buffer_bytes(options)).map_err(failed)?;
-    let tally = run(options, &mut swarm).map_err(failed)?;
+    let mut tally = run(options, &mut swarm).map_err(failed)?;
+    tally.faults.closed = swarm.closed;
     if tally.opened == 0 {
         let why = swarm.trouble.unwrap_or_default();
         return Err(Error::Failed(format!("no connection to {}: {why}", options.url.authority)));
@@ -132,7 +130,7 @@ fn run(options: &Bench, swarm: &mut Swarm) -> io::Result<Tally> {
 /// What the connections say, and the publisher behind them.
 fn scripts(options: &Bench) -> io::Result<Vec<Script>> {
     let script = |protocol, url: &Endpoint| {
-        let address = address_of(url)?;
+        let address = connect(&url.host, url.port)?.peer_addr()?;
         Ok(Script::new(protocol, url, address, options.deflate, options.subscribe.clone()))
     };
     let publish = options.publish.as_ref().unwrap_or(&options.url);
@@ -141,19 +139,6 @@ fn scripts(options: &Bench) -> io::Result<Vec<Script>> {
         .into_iter()
         .map(|(protocol, url)| script(protocol, url))
         .collect()
-}
-
-/// The first address of a URL that answers.
-fn address_of(url: &Endpoint) -> io::Result<SocketAddr> {
-    let mut failure = io::Error::from(io::ErrorKind::NotFound);
-    for address in resolve(&url.host)? {
-        let address = SocketAddr::new(address, url.port);
-        match TcpStream::connect_timeout(&address, ANSWER_TIMEOUT) {
-            Ok(_) => return Ok(address),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
 }
 
 /// Room for what may be on its way to one connection, wrapped into something.

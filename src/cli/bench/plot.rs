@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::figures::decimal;
+use crate::cli::figures::decimal;
 
 /// One chart.
 pub(super) struct Chart {

@@ -16,6 +16,7 @@ use redpoll::wire::handshake::{
 use redpoll::wire::message::{Event, Limits, Role};
 
 use super::link::{Heard, Link, Phase};
+use crate::cli::http::{framing, invalid};
 use crate::cli::retry::nonce;
 use crate::cli::url::Endpoint;
 
@@ -201,9 +202,7 @@ impl Script {
         if known.iter().any(|(_, value)| value.is_some()) {
             link.validators.clear();
             for (name, value) in known.iter().filter_map(|(name, value)| Some((name, (*value)?))) {
-                [name.as_bytes(), b": ", value, b"\r\n"]
-                    .iter()
-                    .for_each(|part| link.validators.extend_from_slice(part));
+                [name, ": ", value, "\r\n"].iter().for_each(|part| link.validators.extend_from_slice(part.as_bytes()));
             }
         }
         let request = &mut *self.scratch.borrow_mut();
@@ -277,30 +276,20 @@ impl<'a> Head<'a> {
         let httparse::Status::Complete(bytes) = status else { return Ok(None) };
         let (code, reason) = (parsed.code.unwrap_or_default(), parsed.reason.unwrap_or_default());
         let mut head = Head { bytes, code, reason, framing: Framing::None, fields: parsed.headers };
-        head.framing = match (head.field("transfer-encoding"), head.field("content-length")) {
-            _ if matches!(code, 204 | 304) => Framing::None,
-            (Some(coding), _) if coding.eq_ignore_ascii_case(b"chunked") => Framing::Chunked,
-            (Some(_), _) => return Err(invalid("the answer has a transfer coding other than chunked")),
-            (None, Some(length)) => {
-                let length = std::str::from_utf8(length).ok().and_then(|digits| digits.parse().ok());
-                Framing::Length(length.ok_or_else(|| invalid("the answer's length is no number"))?)
-            }
-            (None, None) => Framing::None,
-        };
+        let [coding, length] = ["transfer-encoding", "content-length"].map(|name| head.field(name));
+        // What ends with the connection is an event stream, which is read as it comes.
+        head.framing = framing(code, coding, length)?.unwrap_or(Framing::None);
         Ok(Some(head))
     }
 
-    fn field(&self, name: &str) -> Option<&'a [u8]> {
-        self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    fn field(&self, name: &str) -> Option<&'a str> {
+        let field = self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(field.value).ok()
     }
 
     fn refusal(&self) -> io::Error {
         invalid(format!("the server answered {} {}", self.code, self.reason))
     }
-}
-
-fn invalid(why: impl ToString) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, why.to_string())
 }
 
 /// For a poll to be answered, in seconds: as long as Redpoll lets it wait.

@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::figures::{bytes, decimal, grouped, time};
 use super::plot::{Axis, Chart, Curve, Scale, draw};
 use super::run::Tally;
 use super::{Bench, Pace, Scenario};
+use crate::cli::figures::{bytes, decimal, grouped, time};
 
 pub(super) struct Report<'a> {
     pub(super) options: &'a Bench,

@@ -197,7 +197,7 @@ impl Swarm {
         Ok(())
     }
 
-    /// A link has ended that was not to end.
+    /// A link has ended, or could not be opened.
     fn end(&mut self, at: usize, error: &io::Error, listener: &mut dyn Listener) {
         let was = std::mem::replace(&mut self.links[at].phase, Phase::Closed);
         let _ = self.poll.registry().deregister(&mut self.links[at].output.stream);

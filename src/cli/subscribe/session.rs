@@ -9,7 +9,7 @@ use redpoll::wire::envelope::{Payload, push_envelope};
 use serde_json::Value;
 
 use super::{Ending, Subscribe, Url};
-use crate::cli::retry::seconds;
+use crate::cli::figures::seconds;
 
 /// A subscription over all its connections.
 pub(super) struct Session {
