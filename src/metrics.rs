@@ -45,4 +45,6 @@ pub struct Metrics {
     pub client_bytes: usize,
     /// Bytes held for channels now: messages, their encodings, subscriptions, idempotency keys.
     pub channel_bytes: usize,
+    /// Bytes of tables now that are not used: a table keeps the size that it once needed.
+    pub table_bytes: usize,
 }

@@ -7,6 +7,20 @@ use std::ops::{Index, IndexMut};
 
 const PAGE: usize = 256;
 
+/// What an allocation of so many bytes takes from the heap: with its header, in steps of 16 bytes, at least 32; a large
+/// one is whole pages of the machine. So glibc has it; others are not far from it.
+pub(crate) const fn heap_bytes(bytes: usize) -> usize {
+    match bytes {
+        0 => 0,
+        1..=24 => 32,
+        25..MAPPED_BYTES => (bytes + 8).next_multiple_of(16),
+        _ => (bytes + 16).next_multiple_of(4096),
+    }
+}
+
+/// From here on an allocation is mapped alone.
+const MAPPED_BYTES: usize = 128 << 10;
+
 /// A sequence that only grows, by pages of 256 elements.
 #[derive(Debug)]
 pub(crate) struct Pages<T> {
@@ -20,6 +34,11 @@ impl<T> Pages<T> {
 
     pub(crate) fn len(&self) -> usize {
         self.pages.last().map_or(0, |last| (self.pages.len() - 1) * PAGE + last.len())
+    }
+
+    /// What the pages take, used or not.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.pages.len() * heap_bytes(PAGE * size_of::<T>()) + heap_bytes(self.pages.capacity() * size_of::<Vec<T>>())
     }
 
     pub(crate) fn push(&mut self, element: T) -> u32 {
@@ -88,6 +107,12 @@ impl<T> Table<T> {
 
     pub(crate) fn len(&self) -> usize {
         self.places.len() - self.free.len()
+    }
+
+    /// What the table takes beyond its elements: places are not given back.
+    pub(crate) fn spare_bytes(&self) -> usize {
+        let held_bytes = self.places.held_bytes() + heap_bytes(self.free.capacity() * size_of::<u32>());
+        held_bytes.saturating_sub(self.len() * size_of::<Option<T>>())
     }
 
     pub(crate) fn insert(&mut self, element: T) -> u32 {

@@ -64,6 +64,11 @@ impl Wheel {
         self.scheduled
     }
 
+    /// What the wheel takes beyond `timers` of its nodes: places are not given back.
+    pub(crate) fn spare_bytes(&self, timers: usize) -> usize {
+        self.nodes.held_bytes().saturating_sub(timers * TIMER_BYTES)
+    }
+
     /// Sets timer `id` to `deadline`, whether it runs or not. The deadline is less than 2³¹ ticks away.
     pub(crate) fn schedule(&mut self, id: u32, deadline: Tick) {
         self.nodes.reach(id);

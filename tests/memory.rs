@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "a global allocator cannot be written without; this one only counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -16,15 +17,24 @@ struct Counting;
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
+/// What the allocations take from glibc's heap: each with its header, in steps of 16 bytes.
+static HEAP_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+fn on_heap(bytes: usize) -> usize {
+    (bytes + 8).next_multiple_of(16).max(32)
+}
+
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         BYTES.fetch_add(layout.size(), Relaxed);
+        HEAP_BYTES.fetch_add(on_heap(layout.size()), Relaxed);
         ALLOCATIONS.fetch_add(1, Relaxed);
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         BYTES.fetch_sub(layout.size(), Relaxed);
+        HEAP_BYTES.fetch_sub(on_heap(layout.size()), Relaxed);
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -40,7 +50,7 @@ fn alone() -> MutexGuard<'static, ()> {
 
 thread_local! {
     /// What the next read finds, for whichever stream reads.
-    static INPUT: RefCell<&'static [u8]> = const { RefCell::new(b"") };
+    static INPUT: RefCell<Cow<'static, [u8]>> = const { RefCell::new(Cow::Borrowed(b"")) };
     /// Bytes written so far, by whichever stream.
     static WRITTEN: RefCell<usize> = const { RefCell::new(0) };
 }
@@ -54,7 +64,7 @@ impl Read for Wire {
         if input.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        buffer[..input.len()].copy_from_slice(input);
+        buffer[..input.len()].copy_from_slice(&input);
         Ok(input.len())
     }
 }
@@ -86,7 +96,11 @@ impl Consumer for Channel {
         Ok(())
     }
 
-    fn receive(&mut self, _: Message, _: &mut Context) {}
+    fn receive(&mut self, message: Message, cx: &mut Context) {
+        for channel in cx.channels() {
+            cx.publish(&channel, message);
+        }
+    }
 }
 
 const WEBSOCKET: &[u8] = b"GET /channel/a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -110,7 +124,7 @@ fn open(engine: &mut Engine<Wire>, count: u32, request: &'static [u8]) -> Vec<Co
     let mut ids = Vec::with_capacity(count as usize);
     for number in 0..count {
         let id = engine.accept(Wire(number), None, at(0)).unwrap_or_else(|_| panic!("there is room"));
-        INPUT.set(request);
+        INPUT.set(request.into());
         engine.ready(id, Readiness { readable: true, ..Readiness::default() }, at(0));
         ids.push(id);
         if number % 100 == 0 {
@@ -211,7 +225,7 @@ fn a_delivery_to_a_waiting_poll_does_not_allocate() {
                 .expect("published");
             engine.turn(at(0));
             for id in &ids {
-                INPUT.set(LONG_POLL);
+                INPUT.set(LONG_POLL.into());
                 engine.ready(*id, Readiness { readable: true, ..Readiness::default() }, at(0));
             }
             engine.turn(at(0));
@@ -225,6 +239,108 @@ fn a_delivery_to_a_waiting_poll_does_not_allocate() {
         ALLOCATIONS.load(Relaxed) - before
     };
     assert_eq!(answered(1_000), answered(10));
+}
+
+/// What an engine counts, and what the heap has given out since `before`.
+fn counted_and_allocated(engine: &Engine<Wire>, before: usize) -> (usize, usize) {
+    let metrics = engine.metrics();
+    (metrics.client_bytes + metrics.channel_bytes + metrics.table_bytes, HEAP_BYTES.load(Relaxed) - before)
+}
+
+/// What `load` leaves an engine holding is counted: nearly all of it, and hardly more.
+fn assert_counted(what: &str, load: impl FnOnce(&mut Engine<Wire>)) {
+    let _alone = alone();
+    let before = HEAP_BYTES.load(Relaxed);
+    let mut engine = engine();
+    let own = HEAP_BYTES.load(Relaxed) - before;
+    load(&mut engine);
+    engine.turn(at(1));
+    let (counted, allocated) = counted_and_allocated(&engine, before + own);
+    println!("{what}: {counted} counted, {allocated} allocated");
+    assert!(counted + OWN_BYTES >= allocated, "{what}: {counted} counted, {allocated} allocated");
+    assert!(counted <= allocated + allocated / 3, "{what}: {counted} counted, {allocated} allocated");
+}
+
+/// The engine's own buffers, compressors and lists.
+const OWN_BYTES: usize = 400 << 10;
+
+fn publish(engine: &mut Engine<Wire>, channel: &str, bytes: usize) {
+    let data = "\u{1}".repeat(bytes);
+    engine.publish(channel, Message::from(&data), at(0)).expect("published");
+}
+
+#[test]
+fn channels_with_a_small_message_each_are_counted() {
+    assert_counted("20,000 channels", |engine| {
+        (0..20_000).for_each(|number| publish(engine, &format!("channel-{number}"), 10));
+    });
+}
+
+#[test]
+fn histories_of_every_size_are_counted() {
+    for bytes in [1, 100, 1_000, 5_000, 60_000] {
+        assert_counted(&format!("messages of {bytes} bytes"), |engine| {
+            for channel in 0..50 {
+                (0..99).for_each(|_| publish(engine, &format!("channel-{channel}"), bytes));
+            }
+        });
+    }
+}
+
+#[test]
+fn the_forms_of_publications_are_counted() {
+    assert_counted("five forms", |engine| {
+        for request in [WEBSOCKET, ENVELOPES, DEFLATED, EVENT_STREAM, LONG_POLL] {
+            open(engine, 2, request);
+        }
+        for _ in 0..60 {
+            publish(engine, "a", 1_000);
+            engine.turn(at(0));
+        }
+    });
+}
+
+#[test]
+fn what_has_not_all_arrived_is_counted() {
+    let heads: &'static [u8] = b"GET /channel/a HTTP/1.1\r\nHost: x\r\nX: a head that does not end";
+    let bodies = b"POST /channel/a HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\nhalf";
+    assert_counted("heads", |engine| drop(open(engine, 3_000, heads)));
+    assert_counted("contents", |engine| drop(open(engine, 3_000, bodies)));
+    assert_counted("messages", |engine| {
+        for id in open(engine, 3_000, WEBSOCKET) {
+            INPUT.set(b"\x81\xfe\x10\x00\x00\x00\x00\x00half".into());
+            engine.ready(id, Readiness { readable: true, ..Readiness::default() }, at(0));
+        }
+    });
+}
+
+#[test]
+fn idempotency_keys_are_counted() {
+    assert_counted("keys", |engine| {
+        let ids = open(engine, 1, b"GET /channel/a HTTP/1.1\r\nHost: x\r\n\r\n");
+        for number in 0..10_000 {
+            let post = format!(
+                "POST /channel/a HTTP/1.1\r\nHost: x\r\nIdempotency-Key: {number:032}\r\nContent-Length: 2\r\n\r\nhi"
+            );
+            INPUT.set(post.into_bytes().into());
+            engine.ready(ids[0], Readiness { readable: true, ..Readiness::default() }, at(0));
+        }
+    });
+}
+
+#[test]
+fn tables_that_have_grown_are_counted_when_all_have_gone() {
+    assert_counted("tables", |engine| {
+        for id in open(engine, 30_000, WEBSOCKET) {
+            engine.ready(id, Readiness { readable: true, writable: false, ended: true }, at(0));
+        }
+        // The next read finds the end.
+        engine.drain(at(0));
+        for seconds in 0..10 {
+            engine.turn(at(seconds));
+            while engine.take_closed().is_some() {}
+        }
+    });
 }
 
 #[test]

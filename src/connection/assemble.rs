@@ -1,7 +1,5 @@
 //! Assembling: what a WebSocket or event stream is to get when it is not simply the same as everyone else gets.
 
-use std::rc::Rc;
-
 use super::{State, Visit};
 use crate::config::OUTPUT_BYTES;
 use crate::hub::{Form, SubscriptionId};
@@ -54,7 +52,7 @@ impl Visit<'_> {
         while self.world.hub.is_behind(subscription) {
             let offset = self.world.hub.subscription(subscription).cursor + 1;
             let channel = self.world.hub.subscription(subscription).channel;
-            let Some(bytes) = self.world.hub.encode(channel, offset, form).map(Rc::clone) else { return false };
+            let Some(bytes) = self.world.hub.encode(channel, offset, form) else { return false };
             if self.world.output.len() >= OUTPUT_BYTES {
                 return false;
             }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::hub::{ChannelId, SubscriptionId};
+use crate::pages::heap_bytes;
 
 /// A cursor that was moved because of output that ends at `end`: it moves back if that does not go to the kernel.
 #[derive(Clone, Copy, Debug)]
@@ -61,14 +62,14 @@ impl Backlog {
         self.pinned.is_none() && self.written == self.output.len()
     }
 
+    /// What it costs, but for what is pinned: that is shared, and the hub counts it.
     pub(super) fn held_bytes(&self) -> usize {
-        let pinned = self.pinned.as_ref().map_or(0, |(bytes, _)| bytes.len());
-        size_of::<Backlog>()
-            + self.input.capacity()
-            + self.output.capacity()
-            + pinned
-            + self.marks.capacity() * size_of::<Mark>()
-            + self.left.iter().map(|name| size_of::<Rc<str>>() + name.len()).sum::<usize>()
+        heap_bytes(size_of::<Backlog>())
+            + heap_bytes(self.input.capacity())
+            + heap_bytes(self.output.capacity())
+            + heap_bytes(self.marks.capacity() * size_of::<Mark>())
+            + heap_bytes(self.left.capacity() * size_of::<Rc<str>>())
+            + self.left.iter().map(|name| heap_bytes(2 * size_of::<usize>() + name.len())).sum::<usize>()
     }
 }
 

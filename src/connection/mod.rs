@@ -53,6 +53,7 @@ mod world;
 use crate::config::{ANSWER_BYTES, WAITING_BYTES};
 use crate::consumer::{Call, Consumer, Context, Reason, Render};
 use crate::hub::{Form, Transport};
+use crate::pages::heap_bytes;
 use crate::router::Request;
 use crate::wire::message::Decoder;
 
@@ -176,10 +177,11 @@ impl Connection {
     pub(crate) fn held_bytes(&self) -> usize {
         let state = match &self.state {
             State::Request(request) => request.held_bytes(),
-            State::WebSocket(_, decoder) | State::Closing(_, decoder) => decoder.held_bytes(),
+            State::WebSocket(_, decoder) | State::Closing(_, decoder) => heap_bytes(decoder.held_bytes()),
             _ => 0,
         };
-        state + self.backlog.as_ref().map_or(0, |backlog| backlog.held_bytes())
+        let consumer = self.consumer.as_ref().map_or(0, |consumer| heap_bytes(size_of_val(&**consumer)));
+        consumer + state + self.backlog.as_ref().map_or(0, |backlog| backlog.held_bytes())
     }
 }
 

@@ -34,6 +34,15 @@ pub(crate) struct PollBody {
     head: Vec<u8>,
 }
 
+impl PollBody {
+    /// At the end of a turn one that is larger than most is not kept: it would outlive the history.
+    pub(crate) fn shrink(&mut self) {
+        if self.bytes.capacity() > BODY_CAPACITY {
+            *self = PollBody::default();
+        }
+    }
+}
+
 /// What a poll gets of one channel.
 struct Share {
     subscription: SubscriptionId,
@@ -265,10 +274,13 @@ impl World {
                     if out.len() > start {
                         out.push(b',');
                     }
-                    out.extend_from_slice(envelope);
+                    out.extend_from_slice(&envelope);
                 }
             }
             next = self.hub.next_subscription(subscription);
         }
     }
 }
+
+/// What the shared body keeps between turns.
+const BODY_CAPACITY: usize = 256 << 10;

@@ -2,6 +2,7 @@
 
 use super::{State, Visit};
 use crate::consumer::Reason;
+use crate::pages::heap_bytes;
 use crate::wire::content::{ContentDecoder, Framing};
 use crate::wire::head::{Head, head_length, head_too_large, leading_empty_lines};
 use crate::wire::status::Status;
@@ -25,7 +26,11 @@ struct Refused;
 
 impl RequestState {
     pub(super) fn held_bytes(&self) -> usize {
-        let held = |content: &Content| size_of::<Content>() + content.head.capacity() + content.bytes.capacity();
+        let held = |content: &Content| {
+            heap_bytes(size_of::<Content>())
+                + heap_bytes(content.head.capacity())
+                + heap_bytes(content.bytes.capacity())
+        };
         self.content.as_deref().map_or(0, held)
     }
 }

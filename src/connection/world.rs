@@ -52,8 +52,6 @@ pub(crate) struct World {
     pub(crate) counters: Metrics,
     /// Connections now.
     pub(crate) connections: usize,
-    /// Bytes held for clients.
-    pub(crate) client_bytes: usize,
     /// Subscribers by transport.
     pub(crate) transports: [usize; 3],
     /// The state of a small random generator, for jitter.
@@ -78,8 +76,9 @@ impl World {
             encodings: hub.encodings,
             channels: hub.channels,
             subscriptions: hub.subscriptions,
-            client_bytes: self.client_bytes + self.addresses.held_bytes() + self.rates.held_bytes(),
-            channel_bytes: hub.held_bytes,
+            client_bytes: self.hub.memory.client_bytes + self.addresses.held_bytes() + self.rates.held_bytes(),
+            channel_bytes: self.hub.memory.channel_bytes,
+            table_bytes: self.hub.memory.table_bytes,
             ..self.counters.clone()
         }
     }

@@ -116,7 +116,6 @@ impl<S: Stream> Engine<S> {
             draining: false,
             counters: Metrics::default(),
             connections: 0,
-            client_bytes: 0,
             transports: [0; 3],
             random: seed.jitter | 1,
         };
@@ -151,7 +150,7 @@ impl<S: Stream> Engine<S> {
         let id = ConnectionId(self.slots.insert(Slot { stream, ended: false, connection: Connection::new() }));
         self.world.addresses.enter(id, client);
         self.world.connections += 1;
-        self.world.client_bytes += CONNECTION_BYTES;
+        self.world.hub.memory.client_bytes += CONNECTION_BYTES;
         self.world.counters.accepted += 1;
         self.world.schedule(id, self.world.config.keep_alive_ms);
         log::debug!("{}: accepted{}", id.0, peer.map_or(String::new(), |peer| format!(" from {peer}")));
@@ -222,6 +221,8 @@ impl<S: Stream> Engine<S> {
         for id in self.leaving.drain(..) {
             self.slots.recycle(id.0);
         }
+        self.world.poll_body.shrink();
+        self.count_tables();
         let world = &self.world;
         if world.hub.is_dirty() || ![&world.unread, &world.behind, &world.ended].iter().all(|list| list.is_empty()) {
             return Some(Duration::ZERO);
@@ -270,6 +271,12 @@ impl<S: Stream> Engine<S> {
         self.visit(id, |visit| visit.drop_for(Reason::PeerGone));
     }
 
+    fn count_tables(&mut self) {
+        let connections = self.slots.len();
+        let own = self.slots.spare_bytes() + self.world.wheel.spare_bytes(connections);
+        self.world.hub.count_tables(connections, own);
+    }
+
     fn fire_timers(&mut self) {
         let mut expired = std::mem::take(&mut self.expired);
         self.world.wheel.advance(self.world.now.tick(), &mut expired);
@@ -298,7 +305,8 @@ impl<S: Stream> Engine<S> {
         let slot = self.slots.get_mut(id.0)?;
         let before = slot.connection.held_bytes();
         let result = work(slot, &mut self.world);
-        self.world.client_bytes = self.world.client_bytes + slot.connection.held_bytes() - before;
+        let memory = &mut self.world.hub.memory;
+        memory.client_bytes = memory.client_bytes + slot.connection.held_bytes() - before;
         if let State::Gone = slot.connection.state {
             self.remove(id);
         }
@@ -312,7 +320,7 @@ impl<S: Stream> Engine<S> {
         self.world.addresses.leave(id);
         self.world.forget_rate(id);
         self.world.connections -= 1;
-        self.world.client_bytes -= CONNECTION_BYTES + slot.connection.held_bytes();
+        self.world.hub.memory.client_bytes -= CONNECTION_BYTES + slot.connection.held_bytes();
         self.leaving.push(id);
         self.closed.push(slot.stream);
         log::debug!("{}: closed", id.0);

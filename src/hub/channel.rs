@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::publication::{Form, Publication};
+use super::pinned::Pinned;
+use super::publication::{COUNTS_BYTES, Encoded, Form, Publication};
 use super::subscription::{ChannelId, SubscriptionId};
 use crate::config::{Config, History};
+use crate::pages::heap_bytes;
 use crate::timer::TIMER_BYTES;
 use crate::wire::deflate::Deflater;
 use crate::wire::position::Position;
@@ -87,10 +89,17 @@ impl Channel {
         self.payload_bytes
     }
 
-    /// What an empty channel costs: itself, its name with two counts, its place in the map of names, its timer.
-    pub(super) fn own_bytes(&self) -> usize {
-        let name = self.name.len() + 2 * size_of::<usize>();
-        size_of::<Channel>() + name + size_of::<(Rc<str>, ChannelId)>() + TIMER_BYTES
+    /// What a channel of that name costs while it is empty: itself, its name, its place in the map of names, its timer.
+    /// The map is a tree of which about half the places are empty.
+    pub(super) fn cost(name: &str) -> usize {
+        let place = 2 * size_of::<(Rc<str>, ChannelId)>();
+        size_of::<Option<Channel>>() + heap_bytes(COUNTS_BYTES + name.len()) + place + TIMER_BYTES
+    }
+
+    /// What the places for publications and members cost, used or not.
+    pub(super) fn places_bytes(&self) -> usize {
+        heap_bytes(self.log.capacity() * size_of::<Publication>())
+            + heap_bytes(self.members.capacity() * size_of::<SubscriptionId>())
     }
 
     pub(super) fn append(&mut self, publication: Publication) {
@@ -117,12 +126,11 @@ impl Channel {
         (cursor.saturating_sub(self.evicted_through) as usize).min(self.log.len())
     }
 
-    /// The bytes of the publication at `offset` in one form, which are made if this is the first need of
-    /// them; the second value is what they then cost to hold.
-    pub(super) fn encoded(&mut self, id: Position, form: Form, deflater: &mut Deflater) -> Option<(&Rc<[u8]>, usize)> {
+    /// The bytes of the publication at `id` in one form, which are kept once they are made if `keep`.
+    pub(super) fn encoded(&mut self, id: Position, form: Form, deflater: &mut Deflater, keep: bool) -> Option<Encoded> {
         let index = id.offset.checked_sub(self.evicted_through + 1)?;
         let publication = self.log.get_mut(usize::try_from(index).ok()?)?;
-        Some(publication.encoded(form, &self.name, id, deflater))
+        Some(publication.encoded(form, &self.name, id, deflater, keep))
     }
 
     /// Begins a walk over the members.
@@ -159,7 +167,7 @@ impl Channel {
 
     /// Evicts what the limits do not allow any more. Only what has been offered, and while a member lags only what
     /// is old enough or too much.
-    pub(super) fn trim(&mut self, now_ms: u64, config: &Config) -> Trimmed {
+    pub(super) fn trim(&mut self, now_ms: u64, config: &Config, pinned: &mut Pinned) -> Trimmed {
         let mut released_bytes = 0;
         let mut again_ms = None;
         while self.evicted_through < self.offered_through
@@ -179,16 +187,16 @@ impl Channel {
                 again_ms = Some(due_ms);
                 break;
             }
-            released_bytes += self.evict();
+            released_bytes += self.evict(pinned);
         }
         Trimmed { released_bytes, again_ms }
     }
 
     /// Evicts everything, offered or not.
-    pub(super) fn clear(&mut self) -> usize {
+    pub(super) fn clear(&mut self, pinned: &mut Pinned) -> usize {
         let mut released_bytes = 0;
         while !self.log.is_empty() {
-            released_bytes += self.evict();
+            released_bytes += self.evict(pinned);
         }
         self.offer_to_nobody();
         released_bytes
@@ -203,14 +211,15 @@ impl Channel {
         }
     }
 
-    fn evict(&mut self) -> usize {
+    /// Evicts the oldest. Returns what is not held any more: what somebody is being written still is.
+    fn evict(&mut self, pinned: &mut Pinned) -> usize {
         let Some(gone) = self.log.pop_front() else { return 0 };
         self.payload_bytes -= gone.data().len();
         self.evicted_through += 1;
-        if self.log.is_empty() {
-            self.log.shrink_to_fit();
+        if self.log.capacity() / 4 > self.log.len() {
+            self.log.shrink_to(2 * self.log.len());
         }
-        gone.held_bytes()
+        gone.held_bytes() - pinned.keep(gone)
     }
 
     /// Nobody subscribes, nothing is kept and nothing is to be delivered.

@@ -128,7 +128,7 @@ impl Hub {
             |batch: &Batch| (batch.channel, batch.form, batch.cursor, batch.newest) == (channel, form, cursor, newest);
         if !self.batch.as_ref().is_some_and(fits) {
             let (bytes, through) = match cursor + 1 == newest {
-                true => (Rc::clone(self.encode(channel, newest, form)?), newest),
+                true => (self.encode(channel, newest, form)?, newest),
                 false => self.join(channel, cursor, newest, form),
             };
             self.batch = Some(Batch { channel, form, cursor, bytes, through, newest });
@@ -146,7 +146,7 @@ impl Hub {
         let (mut joined, mut through) = (Vec::new(), cursor);
         while through < newest && joined.len() < OUTPUT_BYTES {
             let Some(bytes) = self.encode(channel, through + 1, form) else { break };
-            joined.extend_from_slice(bytes);
+            joined.extend_from_slice(&bytes);
             through += 1;
         }
         (joined.into(), through)
@@ -163,12 +163,12 @@ impl Hub {
     }
 
     /// The publication at `offset` in one form.
-    pub(crate) fn encode(&mut self, channel: ChannelId, offset: u64, form: Form) -> Option<&Rc<[u8]>> {
+    pub(crate) fn encode(&mut self, channel: ChannelId, offset: u64, form: Form) -> Option<Rc<[u8]>> {
         let id = Position { epoch: self.epoch, offset };
-        let (bytes, held) = self.channels[channel.0].encoded(id, form, &mut self.deflater)?;
-        self.held_bytes += held;
-        self.encodings += u64::from(held > 0);
-        Some(bytes)
+        let encoded = self.channels[channel.0].encoded(id, form, &mut self.deflater, true)?;
+        self.memory.channel_bytes += encoded.held_bytes;
+        self.encodings += u64::from(encoded.made);
+        Some(encoded.bytes)
     }
 
     /// Finds what was being written when a write of a batch ended after `written` bytes.
@@ -176,7 +176,7 @@ impl Hub {
         let mut cursor = batch.cursor;
         while let Some(bytes) = self.encode(batch.channel, cursor + 1, batch.form) {
             if written < bytes.len() {
-                let partial = (written > 0).then(|| (Rc::clone(bytes), written));
+                let partial = (written > 0).then_some((bytes, written));
                 return Cut { cursor, partial };
             }
             written -= bytes.len();

@@ -4,7 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use super::Published;
+use super::publication::COUNTS_BYTES;
 use crate::config::Config;
+use crate::pages::heap_bytes;
 
 /// The answers to publishes that came with an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header), for as
 /// long as a retry may come.
@@ -40,6 +42,10 @@ impl Answers {
             released_bytes += cost(&channel, &key);
             self.answers.remove(&(channel, key));
         }
+        if released_bytes > 0 && self.expiry.capacity() / 4 > self.expiry.len() {
+            self.expiry.shrink_to(2 * self.expiry.len());
+            self.answers.shrink_to(2 * self.expiry.len());
+        }
         released_bytes
     }
 
@@ -50,5 +56,8 @@ impl Answers {
 }
 
 fn cost(channel: &str, key: &str) -> usize {
-    128 + channel.len() + key.len()
+    PLACES_BYTES + heap_bytes(COUNTS_BYTES + channel.len()) + heap_bytes(COUNTS_BYTES + key.len())
 }
+
+/// A place in the map and one in the list. Either may be half empty.
+const PLACES_BYTES: usize = 2 * size_of::<((Rc<str>, Rc<str>), Published)>() + 2 * size_of::<(u64, Rc<str>, Rc<str>)>();

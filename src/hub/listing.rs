@@ -30,7 +30,6 @@ pub(crate) struct Counts {
     pub(crate) subscriptions: usize,
     pub(crate) published: u64,
     pub(crate) encodings: u64,
-    pub(crate) held_bytes: usize,
 }
 
 impl Hub {
@@ -53,14 +52,13 @@ impl Hub {
         }
     }
 
-    /// Channels, subscriptions, publications and encodings so far, and bytes held.
+    /// Channels, subscriptions, publications and encodings so far.
     pub(crate) fn counts(&self) -> Counts {
         Counts {
             channels: self.channels.len(),
             subscriptions: self.subscriptions.len(),
             published: self.published,
             encodings: self.encodings,
-            held_bytes: self.held_bytes,
         }
     }
 }

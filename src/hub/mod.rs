@@ -7,6 +7,8 @@ mod channel;
 mod delivery;
 mod idempotency;
 mod listing;
+mod memory;
+mod pinned;
 mod publication;
 mod subscription;
 
@@ -27,6 +29,8 @@ use channel::Channel;
 pub(crate) use delivery::Batch;
 use idempotency::Answers;
 pub use listing::ChannelInfo;
+use memory::Memory;
+use pinned::Pinned;
 pub(crate) use publication::Form;
 pub use publication::Publication;
 pub(crate) use subscription::LIST_BYTES;
@@ -80,12 +84,14 @@ pub(crate) struct Hub {
     /// whenever a busier one is forgotten.
     floors: Box<[u64; NAME_CLASSES]>,
     answers: Answers,
+    /// What has been evicted and is still being written.
+    pinned: Pinned,
     /// What was delivered last.
     batch: Option<Batch>,
     /// Of all connections: no message depends on the one before.
     deflater: Deflater,
-    /// Bytes held for channels, subscriptions and answers.
-    held_bytes: usize,
+    /// Everything that is held for clients and channels.
+    pub(crate) memory: Memory,
     /// Publications encoded into a wire form so far.
     encodings: u64,
     published: u64,
@@ -103,9 +109,10 @@ impl Hub {
             ages: Wheel::new(present),
             floors: Box::new([0; NAME_CLASSES]),
             answers: Answers::default(),
+            pinned: Pinned::default(),
             batch: None,
             deflater: Deflater::new(config.deflate_from_bytes),
-            held_bytes: 0,
+            memory: Memory::default(),
             encodings: 0,
             published: 0,
         }
@@ -117,18 +124,18 @@ impl Hub {
             return Ok(first.clone());
         }
         let id = self.open(name, config)?;
-        let channel = &mut self.channels[id.0];
         let publication = Publication::new(draft.data, draft.binary, draft.event, now.monotonic_ms);
-        self.held_bytes += publication.held_bytes();
-        channel.append(publication);
+        self.memory.channel_bytes += publication.held_bytes();
+        self.change(id, |channel, _| channel.append(publication));
         self.published += 1;
+        let channel = &self.channels[id.0];
         let published = Published {
             channel: Rc::clone(&channel.name),
             position: Position { epoch: self.epoch, offset: channel.newest() },
             subscribers: channel.members.len(),
         };
         if let Some(key) = draft.key {
-            self.held_bytes += self.answers.insert(key, published.clone(), now.monotonic_ms, config);
+            self.memory.channel_bytes += self.answers.insert(key, published.clone(), now.monotonic_ms, config);
         }
         self.mark_dirty(id, now, config);
         Ok(published)
@@ -137,7 +144,7 @@ impl Hub {
     /// Evicts everything that the channel keeps. Offsets and subscribers go on.
     pub(crate) fn clear(&mut self, name: &str, now: Now, config: &Config) {
         if let Some(id) = self.names.get(name).copied() {
-            self.held_bytes -= self.channels[id.0].clear();
+            self.memory.channel_bytes -= self.change(id, Channel::clear);
             self.mark_dirty(id, now, config);
         }
     }
@@ -206,23 +213,21 @@ impl Hub {
         start: Start,
         transport: Transport,
     ) -> SubscriptionId {
-        let channel = &mut self.channels[id.0];
-        let subscription =
-            self.subscriptions.insert(connection, id, channel.members.len() as u32, start.cursor, transport);
-        channel.members.push(subscription);
-        channel.transports[transport as usize] += 1;
-        self.held_bytes += SUBSCRIPTION_BYTES;
+        let member = self.channels[id.0].members.len() as u32;
+        let subscription = self.subscriptions.insert(connection, id, member, start.cursor, transport);
+        self.change(id, |channel, _| channel.members.push(subscription));
+        self.channels[id.0].transports[transport as usize] += 1;
+        self.memory.channel_bytes += size_of::<Subscription>();
         subscription
     }
 
     pub(crate) fn unsubscribe(&mut self, id: SubscriptionId) {
         let Some(gone) = self.subscriptions.remove(id) else { return };
-        let channel = &mut self.channels[gone.channel.0];
-        channel.transports[gone.transport as usize] -= 1;
-        if let Some(moved) = channel.remove_member(gone.member) {
+        self.channels[gone.channel.0].transports[gone.transport as usize] -= 1;
+        if let Some(moved) = self.change(gone.channel, |channel, _| channel.remove_member(gone.member)) {
             self.subscriptions.at_mut(moved).member = gone.member;
         }
-        self.held_bytes -= SUBSCRIPTION_BYTES;
+        self.memory.channel_bytes -= size_of::<Subscription>();
         self.forget_if_empty(gone.channel);
     }
 
@@ -282,7 +287,7 @@ impl Hub {
         for id in due {
             self.trim(ChannelId(id), now, config);
         }
-        self.held_bytes -= self.answers.expire(now.monotonic_ms, config);
+        self.memory.channel_bytes -= self.answers.expire(now.monotonic_ms, config) + self.pinned.sweep(SWEEP);
         let answers = self.answers.next_ms().map(|at_ms| now.tick_in(at_ms.saturating_sub(now.monotonic_ms)));
         [self.ages.next(), answers].into_iter().flatten().min_by_key(|tick| now.until_ms(*tick))
     }
@@ -316,7 +321,7 @@ impl Hub {
     fn make(&mut self, name: &str, config: &Config) -> ChannelId {
         let name: Rc<str> = name.into();
         let channel = Channel::new(Rc::clone(&name), config.history_of(&name), self.floors[class_of(&name)]);
-        self.held_bytes += channel.own_bytes();
+        self.memory.channel_bytes += Channel::cost(&name);
         let id = ChannelId(self.channels.insert(channel));
         self.names.insert(name, id);
         id
@@ -334,9 +339,11 @@ impl Hub {
     }
 
     fn trim(&mut self, id: ChannelId, now: Now, config: &Config) {
-        let Some(channel) = self.channels.get_mut(id.0) else { return };
-        let trimmed = channel.trim(now.monotonic_ms, config);
-        self.held_bytes -= trimmed.released_bytes;
+        if self.channels.get(id.0).is_none() {
+            return;
+        }
+        let trimmed = self.change(id, |channel, pinned| channel.trim(now.monotonic_ms, config, pinned));
+        self.memory.channel_bytes -= trimmed.released_bytes;
         match trimmed.again_ms {
             Some(at_ms) => self.ages.schedule(id.0, now.tick_in(at_ms - now.monotonic_ms)),
             None => self.ages.cancel(id.0),
@@ -353,7 +360,7 @@ impl Hub {
             self.ages.cancel(id.0);
             let floor = &mut self.floors[class_of(&channel.name)];
             *floor = channel.newest().max(*floor);
-            self.held_bytes -= channel.own_bytes();
+            self.memory.channel_bytes -= Channel::cost(&channel.name) + channel.places_bytes();
             self.names.remove(&channel.name);
         }
     }
@@ -372,6 +379,9 @@ fn class_of(name: &str) -> usize {
     name.hash(&mut hasher);
     hasher.finish() as usize % NAME_CLASSES
 }
+
+/// Pinned bytes that one turn looks at: where there are many, a few turns more may pass until they are let go.
+const SWEEP: usize = 256;
 
 /// What a subscription costs: itself, and its place among its channel's members.
 pub(crate) const SUBSCRIPTION_BYTES: usize = size_of::<Subscription>() + size_of::<SubscriptionId>();

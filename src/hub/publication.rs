@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::pages::heap_bytes;
 use crate::wire::deflate::Deflater;
 use crate::wire::envelope::{self, Payload};
 use crate::wire::event_stream;
@@ -41,6 +42,15 @@ impl Form {
             form => form,
         }
     }
+}
+
+/// A publication's bytes in one form.
+pub(super) struct Encoded {
+    pub(super) bytes: Rc<[u8]>,
+    /// They were not there before.
+    pub(super) made: bool,
+    /// What they then cost to hold.
+    pub(super) held_bytes: usize,
 }
 
 /// One message of a channel.
@@ -91,33 +101,45 @@ impl Publication {
         self.event.as_deref()
     }
 
-    /// What it costs to hold, with the forms made so far.
+    /// What it costs to hold besides its place in the log, with the forms made so far.
     pub(super) fn held_bytes(&self) -> usize {
-        let forms: usize = self.encoded.iter().map(|(_, bytes)| held_by_form(bytes)).sum();
-        size_of::<Publication>() + held_by_bytes(&self.frame) + self.event().map_or(0, str::len) + forms
+        held_by(&self.frame) + heap_bytes(self.event().map_or(0, str::len)) + self.form_bytes()
     }
 
-    /// The bytes of one form, which are made if this is the first need of them; the second value is what they then
-    /// cost to hold.
+    fn form_bytes(&self) -> usize {
+        let forms: usize = self.encoded.iter().map(|(_, bytes)| held_by(bytes)).sum();
+        heap_bytes(self.encoded.capacity() * size_of::<(Form, Rc<[u8]>)>()) + forms
+    }
+
+    /// The bytes of one form, which are made if there are none yet, and kept for the next one if `keep`.
     pub(super) fn encoded(
         &mut self,
         form: Form,
         channel: &str,
         id: Position,
         deflater: &mut Deflater,
-    ) -> (&Rc<[u8]>, usize) {
+        keep: bool,
+    ) -> Encoded {
         let form = form.of_size(self.payload_bytes, deflater);
         if form == Form::Frame(None) {
-            return (&self.frame, 0);
+            return Encoded { bytes: Rc::clone(&self.frame), made: false, held_bytes: 0 };
         }
-        let (mut held, made) = (0, self.encoded.iter().position(|(made, _)| *made == form));
-        let index = made.unwrap_or_else(|| {
-            let bytes: Rc<[u8]> = self.encode(form, channel, id, deflater).into();
-            held = held_by_form(&bytes);
-            self.encoded.push((form, bytes));
-            self.encoded.len() - 1
-        });
-        (&self.encoded[index].1, held)
+        if let Some((_, bytes)) = self.encoded.iter().find(|(made, _)| *made == form) {
+            return Encoded { bytes: Rc::clone(bytes), made: false, held_bytes: 0 };
+        }
+        let before = self.form_bytes();
+        let bytes: Rc<[u8]> = self.encode(form, channel, id, deflater).into();
+        if keep {
+            self.encoded.reserve_exact(1);
+            self.encoded.push((form, Rc::clone(&bytes)));
+        }
+        Encoded { bytes, made: true, held_bytes: self.form_bytes() - before }
+    }
+
+    /// The bytes of which some connection has been written a part.
+    pub(super) fn into_pinned(self) -> impl Iterator<Item = Rc<[u8]>> {
+        let forms = self.encoded.into_iter().map(|(_, bytes)| bytes);
+        std::iter::once(self.frame).chain(forms).filter(|bytes| Rc::strong_count(bytes) > 1)
     }
 
     fn encode(&self, form: Form, channel: &str, id: Position, deflater: &mut Deflater) -> Vec<u8> {
@@ -153,14 +175,13 @@ impl Publication {
     }
 }
 
-fn held_by_form(bytes: &Rc<[u8]>) -> usize {
-    size_of::<(Form, Rc<[u8]>)>() + held_by_bytes(bytes)
+/// What shared bytes take.
+pub(super) fn held_by(bytes: &Rc<[u8]>) -> usize {
+    heap_bytes(COUNTS_BYTES + bytes.len())
 }
 
-/// With the two counts that come before them.
-fn held_by_bytes(bytes: &Rc<[u8]>) -> usize {
-    2 * size_of::<usize>() + bytes.len()
-}
+/// The two counts before what an `Rc` holds.
+pub(super) const COUNTS_BYTES: usize = 2 * size_of::<usize>();
 
 fn opcode_of(binary: bool) -> Opcode {
     if binary { Opcode::Binary } else { Opcode::Text }

@@ -101,6 +101,11 @@ impl Subscriptions {
         self.table.len()
     }
 
+    /// What the tables take beyond the subscriptions and the lists of `connections`.
+    pub(super) fn spare_bytes(&self, connections: usize) -> usize {
+        self.table.spare_bytes() + self.lists.held_bytes().saturating_sub(connections * LIST_BYTES)
+    }
+
     pub(super) fn get(&self, id: SubscriptionId) -> Option<&Subscription> {
         self.table.get(id.0)
     }

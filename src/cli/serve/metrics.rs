@@ -46,6 +46,7 @@ fn render(metrics: &Metrics) -> String {
         ("subscriptions", "Subscriptions.", metrics.subscriptions),
         ("client_memory_bytes", "Bytes held for clients.", metrics.client_bytes),
         ("channel_memory_bytes", "Bytes held for channels.", metrics.channel_bytes),
+        ("table_memory_bytes", "Bytes of tables that are not used now.", metrics.table_bytes),
     ];
     for (name, help, value) in gauges {
         push(&mut text, name, help, "gauge", value as u64);
