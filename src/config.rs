@@ -19,6 +19,11 @@ pub struct Config {
     /// How many proxies stand before the server, each of which appends to `X-Forwarded-For` or `Forwarded` whom it
     /// serves. None: then a client could write there what it likes.
     pub trusted_hops: u8,
+    /// What may be held for clients and channels, all together, in bytes as the heap gives them out. When it is
+    /// reached, something is shed, in an order that is always the same: see the `shed` counters of
+    /// [`Metrics`](crate::Metrics).
+    /// `usize::MAX` is no limit: then only the others count, and they multiply.
+    pub memory_bytes_max: usize,
     /// Channels that exist at once: each costs about 400 bytes and what it keeps. Further ones are refused with 503.
     pub channels_max: usize,
     /// Subscriptions of one connection: a client that wants more wants another design. Refused with 503.
@@ -34,7 +39,7 @@ pub struct Config {
     pub head_bytes_max: usize,
     /// How long a poll may wait: longer than any proxy's usual limit of 60 s makes no sense. 400.
     pub wait_s_max: u32,
-    /// Messages of a channel in one poll's answer, so that an answer has a bounded size.
+    /// Messages of a channel in one poll's answer, so that an answer has a bounded size; 256 KiB of payload end it too.
     pub poll_messages_max: u16,
     /// WebSocket pings and event stream comments; home routers forget idle connections after 30 s and more.
     pub ping_interval_ms: u64,
@@ -58,7 +63,8 @@ pub struct Config {
     pub origins: Vec<String>,
     /// How long an `Idempotency-Key` is remembered.
     pub idempotency_ms: u64,
-    /// How many of them; the oldest is forgotten first. Each costs about 200 bytes.
+    /// How many of them; the oldest is forgotten first. Each costs about 350 bytes, and all of them together at most a
+    /// twelfth of [`Config::memory_bytes_max`].
     pub idempotency_keys_max: usize,
     /// Entries of one channel that delivery has not passed yet. While there are more, whoever publishes to it is not
     /// read.
@@ -96,6 +102,7 @@ impl Default for Config {
             address_connections_max: None,
             publications_a_second: None,
             trusted_hops: 0,
+            memory_bytes_max: usize::MAX,
             channels_max: 65_536,
             subscriptions_max: 1_024,
             message_bytes_max: 64 << 10,
@@ -149,3 +156,6 @@ pub(crate) const OUTPUT_BYTES: usize = 64 << 10;
 
 /// Subscribers that one turn offers messages to, so that a channel of a million does not stop the rest.
 pub(crate) const DELIVERIES_A_TURN: usize = 16_384;
+
+/// About how much payload the answer of one poll has, of all its channels; the rest comes with the next poll.
+pub(crate) const POLL_BYTES: usize = 256 << 10;

@@ -33,6 +33,20 @@ pub struct Metrics {
     pub gaps: u64,
     /// Peers dropped because they were silent or took nothing.
     pub dropped: u64,
+    /// Connections closed for want of memory, since they read nothing of what was held for them alone.
+    pub shed_readers: u64,
+    /// Messages forgotten for want of memory, older than the newest of their channel.
+    pub shed_history: u64,
+    /// Newest messages forgotten for want of memory, of channels without subscribers.
+    pub shed_unheard: u64,
+    /// Requests refused for want of memory before all of them had arrived.
+    pub shed_requests: u64,
+    /// WebSockets closed for want of memory in the middle of a message.
+    pub shed_messages: u64,
+    /// New connections refused for want of memory.
+    pub shed_connections: u64,
+    /// Publications refused for want of memory.
+    pub shed_publications: u64,
     /// Bytes read from clients.
     pub received_bytes: u64,
     /// Bytes written to clients.

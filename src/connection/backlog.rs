@@ -33,6 +33,8 @@ pub(crate) struct Backlog {
     pub(crate) blocked: bool,
     /// It has taken nothing since it became full, or since the timer last looked.
     pub(crate) stalled: bool,
+    /// When it last took something, or became full, by the monotonic clock.
+    pub(crate) taken_ms: u64,
     /// Channels that the client has left by a command, and may come back to.
     left: Vec<Rc<str>>,
     /// A channel that must be delivered before this connection is read again: it publishes faster.
@@ -60,6 +62,18 @@ impl Backlog {
     /// Whether all output has gone.
     pub(crate) fn is_written(&self) -> bool {
         self.pinned.is_none() && self.written == self.output.len()
+    }
+
+    /// Notes that so many bytes could be written.
+    pub(crate) fn note_taken(&mut self, bytes: usize, now_ms: u64) {
+        if bytes > 0 {
+            (self.stalled, self.taken_ms) = (false, now_ms);
+        }
+    }
+
+    /// What arrived and has not been served.
+    pub(super) fn input_bytes(&self) -> usize {
+        self.input.capacity()
     }
 
     /// What it costs, but for what is pinned: that is shared, and the hub counts it.

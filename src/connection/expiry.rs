@@ -65,8 +65,8 @@ impl World {
         let at_ms = left_ms.map_or(NEVER, |left_ms| self.now.monotonic_ms.saturating_add(left_ms).max(1));
         self.expiries.at_ms.reach(id.0);
         self.expiries.at_ms[id.0] = at_ms;
-        self.client_bytes += if at_ms == NEVER { 0 } else { EXPIRY_BYTES };
-        self.client_bytes -= if before.is_none() { 0 } else { EXPIRY_BYTES };
+        self.hub.memory.client_bytes += if at_ms == NEVER { 0 } else { EXPIRY_BYTES };
+        self.hub.memory.client_bytes -= if before.is_none() { 0 } else { EXPIRY_BYTES };
     }
 }
 

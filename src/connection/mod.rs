@@ -40,6 +40,7 @@ mod dispatch;
 mod draining;
 mod event_stream;
 mod expiry;
+mod overload;
 mod poll;
 mod publish;
 mod rate;
@@ -261,9 +262,9 @@ impl Visit<'_> {
         }
     }
 
-    /// The answers so far are to be written, or the publications delivered, before more is served.
+    /// The answers so far are to be written, or the publications delivered, or memory found, before more is served.
     pub(crate) fn must_pause(&self) -> bool {
-        self.world.output.len() >= ANSWER_BYTES || self.world.congested.is_some()
+        self.world.output.len() >= ANSWER_BYTES || self.world.congested.is_some() || self.world.hub.memory.is_pressed()
     }
 
     /// The peer will send nothing more.
@@ -299,7 +300,7 @@ impl Visit<'_> {
     pub(crate) fn block(&mut self) {
         let backlog = self.connection.backlog_mut();
         if !std::mem::replace(&mut backlog.blocked, true) {
-            backlog.stalled = true;
+            (backlog.stalled, backlog.taken_ms) = (true, self.world.now.monotonic_ms);
             if !matches!(self.connection.state, State::Closing(..)) {
                 self.world.schedule(self.id, self.world.config.ping_interval_ms);
             }

@@ -2,8 +2,9 @@
 
 use super::respond::{Persistence, Terms};
 use super::{State, Visit, World};
+use crate::config::POLL_BYTES;
 use crate::consumer::{Polled, Render};
-use crate::hub::{ChannelId, ConnectionId, Form, SubscriptionId};
+use crate::hub::{ChannelId, ConnectionId, Form, Subscription, SubscriptionId};
 use crate::wire::envelope::push_string;
 use crate::wire::response;
 
@@ -188,12 +189,10 @@ impl Visit<'_> {
 
 impl World {
     fn share(&self, subscription: SubscriptionId, limit: u16, unknown: &[SubscriptionId]) -> Share {
-        let (cursor, channel) =
-            (self.hub.subscription(subscription).cursor, self.hub.subscription(subscription).channel);
+        let Subscription { cursor, channel, connection, .. } = *self.hub.subscription(subscription);
         let gap = self.hub.gap(subscription);
         let from = gap.map_or(cursor, |(_, to)| to.offset);
-        let newest = self.hub.newest_of(channel);
-        let through = newest.min(from + u64::from(limit));
+        let through = self.hub.last_within(channel, from, limit, POLL_BYTES / self.hub.count_of(connection).max(1));
         Share { subscription, channel, gap: gap.is_some() || unknown.contains(&subscription), from, through }
     }
 

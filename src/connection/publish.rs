@@ -24,7 +24,8 @@ impl Visit<'_> {
         call.connecting = false;
         // To all of its channels or to none: a retry must not publish twice to some of them.
         let names = call.wanted.iter().map(|wanted| &*wanted.name);
-        call.refused = call.refused.or(self.world.hub.check_room(names, &self.world.config).err());
+        let room = self.world.hub.check_room(names, message.data().len(), &self.world.config);
+        call.refused = call.refused.or(room.err());
         if call.refused.is_none() {
             consumer.receive(message, &mut self.context(&mut call, Some(request)));
         }

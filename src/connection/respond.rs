@@ -11,7 +11,7 @@ use crate::wire::syntax::list_items;
 /// An answer is being written; nothing is read until it has gone.
 #[derive(Clone, Copy)]
 pub(crate) struct Responding {
-    keep_alive: bool,
+    pub(super) keep_alive: bool,
 }
 
 /// What an answer takes from its request, to be kept while a poll waits.

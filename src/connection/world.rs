@@ -66,6 +66,11 @@ impl World {
         }
     }
 
+    /// What the limits of each client take, where they are set.
+    pub(crate) fn limit_bytes(&self) -> usize {
+        self.addresses.held_bytes() + self.rates.held_bytes()
+    }
+
     /// Counters and gauges together.
     pub(crate) fn metrics(&self) -> Metrics {
         let hub = self.hub.counts();
@@ -76,8 +81,9 @@ impl World {
             encodings: hub.encodings,
             channels: hub.channels,
             subscriptions: hub.subscriptions,
-            client_bytes: self.hub.memory.client_bytes + self.addresses.held_bytes() + self.rates.held_bytes(),
+            client_bytes: self.hub.memory.client_bytes + self.limit_bytes(),
             channel_bytes: self.hub.memory.channel_bytes,
+            shed_publications: self.hub.memory.refused(),
             table_bytes: self.hub.memory.table_bytes,
             ..self.counters.clone()
         }

@@ -22,6 +22,11 @@ impl<S: Stream> Engine<S> {
     pub(super) fn read(&mut self, id: ConnectionId) {
         let mut buffer = std::mem::take(&mut self.receive_buffer);
         for round in 0..READS_A_TURN {
+            if self.world.hub.memory.is_pressed() {
+                // It goes on when the turn has delivered what there is, and shed.
+                self.world.unread.push(id);
+                break;
+            }
             let drained = self.on_slot(id, |slot, world| read_once(id, slot, world, &mut buffer));
             if drained.unwrap_or(true) {
                 break;
@@ -224,7 +229,7 @@ fn write_backlog<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, world: &mut Wo
     if let Some((bytes, written)) = backlog.pinned.take() {
         wrote = write(&mut slot.stream, &bytes[written..], world);
         if let Wrote::Part(more) = wrote {
-            backlog.stalled &= more == 0;
+            backlog.note_taken(more, world.now.monotonic_ms);
             backlog.pinned = Some((Rc::clone(&bytes), written + more));
         }
     }
@@ -237,7 +242,7 @@ fn write_backlog<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, world: &mut Wo
             Wrote::Part(written) => written,
             Wrote::Nothing => 0,
         };
-        backlog.stalled &= matches!(wrote, Wrote::Part(0));
+        backlog.note_taken(usize::from(!matches!(wrote, Wrote::Part(0))), world.now.monotonic_ms);
     }
     match wrote {
         Wrote::All => {

@@ -3,6 +3,7 @@
 //! It names no socket and no clock. A stream is anything that can be read, written and shut down without
 //! blocking; time is an argument. The server plugs in sockets and a poll; tests plug in a simulated network.
 
+mod budget;
 mod deliver;
 mod io;
 
@@ -137,8 +138,10 @@ impl<S: Stream> Engine<S> {
     pub fn accept(&mut self, stream: S, peer: Option<SocketAddr>, now: Now) -> Result<ConnectionId, S> {
         self.world.now = now;
         self.address_is_full = false;
-        if self.slots.len() >= self.world.config.connections_max || self.world.draining {
+        let spent = self.world.hub.memory.is_exhausted();
+        if self.slots.len() >= self.world.config.connections_max || self.world.draining || spent {
             self.world.counters.refused += 1;
+            self.world.counters.shed_connections += u64::from(spent);
             return Err(stream);
         }
         let client = self.client_at(peer);
@@ -169,6 +172,7 @@ impl<S: Stream> Engine<S> {
         let config = &self.world.config;
         refusal_of_connection(match config.address_connections_max {
             Some(limit) if self.address_is_full => too_many(limit),
+            _ if self.world.hub.memory.is_exhausted() => self.world.hub.memory.refusal_detail(),
             _ => format!("{} connections are open and --max-connections allows no more", config.connections_max),
         })
     }
@@ -222,7 +226,7 @@ impl<S: Stream> Engine<S> {
             self.slots.recycle(id.0);
         }
         self.world.poll_body.shrink();
-        self.count_tables();
+        self.keep_budget();
         let world = &self.world;
         if world.hub.is_dirty() || ![&world.unread, &world.behind, &world.ended].iter().all(|list| list.is_empty()) {
             return Some(Duration::ZERO);
@@ -271,12 +275,6 @@ impl<S: Stream> Engine<S> {
         self.visit(id, |visit| visit.drop_for(Reason::PeerGone));
     }
 
-    fn count_tables(&mut self) {
-        let connections = self.slots.len();
-        let own = self.slots.spare_bytes() + self.world.wheel.spare_bytes(connections);
-        self.world.hub.count_tables(connections, own);
-    }
-
     fn fire_timers(&mut self) {
         let mut expired = std::mem::take(&mut self.expired);
         self.world.wheel.advance(self.world.now.tick(), &mut expired);
@@ -305,10 +303,13 @@ impl<S: Stream> Engine<S> {
         let slot = self.slots.get_mut(id.0)?;
         let before = slot.connection.held_bytes();
         let result = work(slot, &mut self.world);
+        let after = slot.connection.held_bytes();
         let memory = &mut self.world.hub.memory;
-        memory.client_bytes = memory.client_bytes + slot.connection.held_bytes() - before;
+        memory.client_bytes = memory.client_bytes + after - before;
         if let State::Gone = slot.connection.state {
             self.remove(id);
+        } else if after > before && memory.is_overdrawn() {
+            self.refuse_growth(id);
         }
         Some(result)
     }

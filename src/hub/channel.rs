@@ -212,7 +212,7 @@ impl Channel {
     }
 
     /// Evicts the oldest. Returns what is not held any more: what somebody is being written still is.
-    fn evict(&mut self, pinned: &mut Pinned) -> usize {
+    pub(super) fn evict(&mut self, pinned: &mut Pinned) -> usize {
         let Some(gone) = self.log.pop_front() else { return 0 };
         self.payload_bytes -= gone.data().len();
         self.evicted_through += 1;
@@ -220,6 +220,28 @@ impl Channel {
             self.log.shrink_to(2 * self.log.len());
         }
         gone.held_bytes() - pinned.keep(gone)
+    }
+
+    /// Whether there are more than `kept` publications, the oldest of which has been offered to everyone.
+    pub(super) fn is_longer(&self, kept: usize) -> bool {
+        self.log.len() > kept && self.evicted_through < self.offered_through
+    }
+
+    /// What the publications cost to hold.
+    pub(super) fn log_bytes(&self) -> usize {
+        self.log.iter().map(Publication::held_bytes).sum::<usize>() + self.log.len() * size_of::<Publication>()
+    }
+
+    /// Lets go of what can be had again: forms of publications that have been delivered, places for members who have
+    /// left. Returns what that had cost, but for the places.
+    pub(super) fn forget_forms(&mut self) -> usize {
+        if self.members.capacity() / 4 > self.members.len() {
+            self.members.shrink_to(2 * self.members.len());
+        }
+        match self.dirty {
+            true => 0,
+            false => self.log.iter_mut().map(Publication::forget_forms).sum(),
+        }
     }
 
     /// Nobody subscribes, nothing is kept and nothing is to be delivered.

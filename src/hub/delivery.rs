@@ -162,10 +162,14 @@ impl Hub {
         self.subscriptions.get_mut(id)
     }
 
-    /// The publication at `offset` in one form.
+    /// The publication at `offset` in one form. While memory is short it is made for this once.
     pub(crate) fn encode(&mut self, channel: ChannelId, offset: u64, form: Form) -> Option<Rc<[u8]>> {
+        self.encode_and_keep(channel, offset, form, !self.memory.is_short())
+    }
+
+    fn encode_and_keep(&mut self, channel: ChannelId, offset: u64, form: Form, keep: bool) -> Option<Rc<[u8]>> {
         let id = Position { epoch: self.epoch, offset };
-        let encoded = self.channels[channel.0].encoded(id, form, &mut self.deflater, true)?;
+        let encoded = self.channels[channel.0].encoded(id, form, &mut self.deflater, keep)?;
         self.memory.channel_bytes += encoded.held_bytes;
         self.encodings += u64::from(encoded.made);
         Some(encoded.bytes)
@@ -174,7 +178,8 @@ impl Hub {
     /// Finds what was being written when a write of a batch ended after `written` bytes.
     pub(crate) fn cut(&mut self, batch: &Batch, mut written: usize) -> Cut {
         let mut cursor = batch.cursor;
-        while let Some(bytes) = self.encode(batch.channel, cursor + 1, batch.form) {
+        // Kept, since what is held for the rest of it is counted there.
+        while let Some(bytes) = self.encode_and_keep(batch.channel, cursor + 1, batch.form, true) {
             if written < bytes.len() {
                 let partial = (written > 0).then_some((bytes, written));
                 return Cut { cursor, partial };
@@ -183,6 +188,22 @@ impl Hub {
             cursor += 1;
         }
         Cut { cursor, partial: None }
+    }
+
+    /// The offset of the last publication that belongs to an answer of up to `limit` after `from` and about `bytes_max`
+    /// of payload: one at least, if there is one.
+    pub(crate) fn last_within(&self, channel: ChannelId, from: u64, limit: u16, bytes_max: usize) -> u64 {
+        let mut bytes = 0;
+        let fits = |publication: &&Publication| {
+            bytes += publication.data().len();
+            bytes - publication.data().len() < bytes_max
+        };
+        from + self.channels[channel.0].after(from).take(usize::from(limit)).take_while(fits).count() as u64
+    }
+
+    /// How many subscriptions a connection has.
+    pub(crate) fn count_of(&self, connection: ConnectionId) -> usize {
+        self.subscriptions.count(connection)
     }
 
     /// What `name` keeps after `cursor`, oldest first.

@@ -36,7 +36,8 @@ impl Answers {
     pub(super) fn expire(&mut self, now_ms: u64, config: &Config) -> usize {
         let mut released_bytes = 0;
         while let Some((at_ms, _, _)) = self.expiry.front()
-            && (*at_ms <= now_ms || self.expiry.len() > config.idempotency_keys_max)
+            && (*at_ms <= now_ms
+                || self.expiry.len() > config.idempotency_keys_max.min(config.memory_bytes_max / KEY_SHARE_BYTES))
             && let Some((_, channel, key)) = self.expiry.pop_front()
         {
             released_bytes += cost(&channel, &key);
@@ -58,6 +59,9 @@ impl Answers {
 fn cost(channel: &str, key: &str) -> usize {
     PLACES_BYTES + heap_bytes(COUNTS_BYTES + channel.len()) + heap_bytes(COUNTS_BYTES + key.len())
 }
+
+/// A key for so many bytes of the memory budget: keys are not shed, since a retry would publish twice.
+const KEY_SHARE_BYTES: usize = 4 << 10;
 
 /// A place in the map and one in the list. Either may be half empty.
 const PLACES_BYTES: usize = 2 * size_of::<((Rc<str>, Rc<str>), Published)>() + 2 * size_of::<(u64, Rc<str>, Rc<str>)>();

@@ -10,6 +10,7 @@ mod listing;
 mod memory;
 mod pinned;
 mod publication;
+mod shed;
 mod subscription;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -112,7 +113,7 @@ impl Hub {
             pinned: Pinned::default(),
             batch: None,
             deflater: Deflater::new(config.deflate_from_bytes),
-            memory: Memory::default(),
+            memory: Memory::new(config.memory_bytes_max),
             encodings: 0,
             published: 0,
         }
@@ -123,6 +124,7 @@ impl Hub {
         if let Some(first) = draft.key.and_then(|key| self.answers.find(name, key)) {
             return Ok(first.clone());
         }
+        self.memory.admit_publication(Publication::cost(draft.data.len(), draft.event))?;
         let id = self.open(name, config)?;
         let publication = Publication::new(draft.data, draft.binary, draft.event, now.monotonic_ms);
         self.memory.channel_bytes += publication.held_bytes();
@@ -188,6 +190,7 @@ impl Hub {
                 Status::new(503).detail(format!("a connection may have {} subscriptions", config.subscriptions_max))
             );
         }
+        self.memory.admit(SUBSCRIPTION_BYTES)?;
         let id = self.open(name, config)?;
         Ok(self.add_member(connection, id, start, transport))
     }
@@ -296,25 +299,13 @@ impl Hub {
         self.channels.get(self.names.get(name)?.0)
     }
 
-    /// Whether each of these channels exists or may be made.
-    ///
-    /// # Errors
-    /// 503 where that would be more than `--max-channels`.
-    pub(crate) fn check_room<'n>(&self, names: impl Iterator<Item = &'n str>, config: &Config) -> Result<(), Status> {
-        let new = names.filter(|name| !self.names.contains_key(*name)).count();
-        match self.channels.len() + new <= config.channels_max {
-            true => Ok(()),
-            false => Err(too_many_channels(config)),
-        }
-    }
-
     /// The channel of that name, which is made if it does not exist.
     fn open(&mut self, name: &str, config: &Config) -> Result<ChannelId, Status> {
         if let Some(id) = self.names.get(name) {
             return Ok(*id);
         }
         check_channel_name(name)?;
-        self.check_room(std::iter::once(name), config)?;
+        self.check_channels(1, config)?;
         Ok(self.make(name, config))
     }
 
@@ -364,10 +355,6 @@ impl Hub {
             self.names.remove(&channel.name);
         }
     }
-}
-
-fn too_many_channels(config: &Config) -> Status {
-    Status::new(503).detail(format!("--max-channels allows {} channels and no more", config.channels_max))
 }
 
 /// 8 KiB of floors, so that one name in a thousand shares another's.

@@ -106,6 +106,12 @@ impl Publication {
         held_by(&self.frame) + heap_bytes(self.event().map_or(0, str::len)) + self.form_bytes()
     }
 
+    /// What a publication will cost that is not made yet.
+    pub(super) fn cost(payload_bytes: usize, event: Option<&str>) -> usize {
+        let frame_bytes = COUNTS_BYTES + payload_bytes + frame::HEADER_BYTES_MAX;
+        size_of::<Publication>() + heap_bytes(frame_bytes) + heap_bytes(event.map_or(0, str::len))
+    }
+
     fn form_bytes(&self) -> usize {
         let forms: usize = self.encoded.iter().map(|(_, bytes)| held_by(bytes)).sum();
         heap_bytes(self.encoded.capacity() * size_of::<(Form, Rc<[u8]>)>()) + forms
@@ -134,6 +140,14 @@ impl Publication {
             self.encoded.push((form, Rc::clone(&bytes)));
         }
         Encoded { bytes, made: true, held_bytes: self.form_bytes() - before }
+    }
+
+    /// Lets go of the forms that nobody is being written: they can be made again. Returns what they had cost to hold.
+    pub(super) fn forget_forms(&mut self) -> usize {
+        let before = self.form_bytes();
+        self.encoded.retain(|(_, bytes)| Rc::strong_count(bytes) > 1);
+        self.encoded.shrink_to_fit();
+        before - self.form_bytes()
     }
 
     /// The bytes of which some connection has been written a part.

@@ -53,9 +53,18 @@ impl Rig {
 
     /// A client to which `capacity` bytes can be written before it takes them.
     pub(crate) fn connect_with(&mut self, capacity: usize) -> Client {
+        self.try_connect_with(capacity).expect("the engine has room")
+    }
+
+    /// A client, unless the engine refuses it.
+    pub(crate) fn try_connect(&mut self) -> Option<Client> {
+        self.try_connect_with(usize::MAX)
+    }
+
+    fn try_connect_with(&mut self, capacity: usize) -> Option<Client> {
         let line = Line::new(capacity);
-        let Ok(id) = self.engine.accept(line.clone(), None, self.now) else { panic!("the engine has room") };
-        self.add(Client { id, line })
+        let id = self.engine.accept(line.clone(), None, self.now).ok()?;
+        Some(self.add(Client { id, line }))
     }
 
     /// A client from an address, or what it is told instead.

@@ -1,0 +1,87 @@
+//! The memory budget: what is shed when it is reached, in an order that is always the same.
+//!
+//! 1. Whoever holds what has been evicted, or output of its own, and has read nothing for a second, is closed.
+//! 2. History older than the newest entry of each channel goes, of the longest first; who had not read it is told.
+//! 3. The newest entries of channels without subscribers go.
+//! 4. Requests that have not all arrived get 503, unfinished messages 1013, the largest first.
+//! 5. New connections get 503.
+//!
+//! Each is done where more than seven eighths of the budget are held after the one before, and ends at three quarters,
+//! so that it is done seldom. Whatever would go beyond the budget in between, or when all this was not enough, is
+//! refused: a publication, a subscription, an answer that its peer does not take.
+
+use std::cmp::Reverse;
+
+use super::{Engine, Slot, Stream};
+use crate::connection::{ConnectionId, World};
+
+impl<S: Stream> Engine<S> {
+    /// Sheds at the end of a turn, when everything has been offered to everyone, as much as the budget asks for.
+    pub(super) fn keep_budget(&mut self) {
+        self.count_tables();
+        let now_ms = self.world.now.monotonic_ms;
+        if !self.world.hub.memory.must_shed(now_ms) {
+            return;
+        }
+        let was_exhausted = self.world.hub.memory.is_exhausted();
+        for step in [Self::shed_readers, Self::shed_history, Self::shed_unheard, Self::shed_unfinished] {
+            if self.world.hub.memory.is_short() {
+                step(self);
+            }
+        }
+        self.world.hub.memory.note_shed(now_ms);
+        if self.world.hub.memory.is_exhausted() && !was_exhausted {
+            log::warn!("the memory that --memory allows is spent: publications and new connections are refused");
+        }
+    }
+
+    /// Notes how much memory the whole process takes, so that it stays within its budget also where the heap is in
+    /// pieces. To be called before a turn ends, where the operating system says it.
+    pub fn note_resident(&mut self, bytes: usize) {
+        self.world.hub.memory.note_resident(bytes);
+    }
+
+    /// A connection has grown beyond the budget.
+    pub(super) fn refuse_growth(&mut self, id: ConnectionId) {
+        self.visit(id, |visit| visit.refuse_growth());
+    }
+
+    fn count_tables(&mut self) {
+        let connections = self.slots.len();
+        let own = self.slots.spare_bytes() + self.world.wheel.spare_bytes(connections);
+        self.world.hub.count_tables(connections, own, self.world.limit_bytes());
+    }
+
+    fn shed_readers(&mut self) {
+        for id in self.connections_that(|slot, world| slot.connection.pins(world)) {
+            self.visit(id, |visit| visit.drop_reader());
+        }
+        self.world.hub.release_pinned();
+    }
+
+    fn shed_history(&mut self) {
+        self.world.counters.shed_history += self.world.hub.shed_history();
+    }
+
+    fn shed_unheard(&mut self) {
+        self.world.counters.shed_unheard += self.world.hub.shed_unheard();
+    }
+
+    fn shed_unfinished(&mut self) {
+        let bytes_of = |slot: &Slot<S>| slot.connection.unfinished_bytes();
+        let mut holders = self.connections_that(|slot, _| bytes_of(slot) > 0);
+        holders.sort_by_key(|id| Reverse(self.slots.get(id.0).map(bytes_of)));
+        for id in holders {
+            if self.world.hub.memory.is_relieved() {
+                break;
+            }
+            self.visit(id, |visit| visit.refuse_unfinished());
+        }
+    }
+
+    /// In the order of their numbers.
+    fn connections_that(&self, fits: impl Fn(&Slot<S>, &World) -> bool) -> Vec<ConnectionId> {
+        let fits = |id: &u32| self.slots.get(*id).is_some_and(|slot| fits(slot, &self.world));
+        self.slots.numbers().filter(fits).map(ConnectionId).collect()
+    }
+}
