@@ -215,7 +215,7 @@ fn assert_usage_error(command: &mut Command, parts: &[&str]) {
 
 #[test]
 fn a_bad_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted() {
-    let table: [(&str, &[&str], &str); 26] = [
+    let table: [(&str, &[&str], &str); 27] = [
         ("secret-file", &["/does/not/exist", "/", "/dev/zero", "/dev/null"], "accepted"),
         ("listen", &["8080", "localhost", ":80", "127.0.0.1:65536", "unix:", "[::]:x", "::1:80"], "IP:PORT"),
         ("listen", &["example.com:80", "a:80", "a.localhost:80", "*:80", "127.1:80"], "localhost:PORT"),
@@ -231,6 +231,7 @@ fn a_bad_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted() 
         ("deflate-from", &["-1", "small"], "size"),
         ("max-message", &["0", "64k0", "1.5M", "18446744073709551616"], "size"),
         ("max-head", &["0", "1", "1G", "x"], "size"),
+        ("memory", &["0", "1000K", "none", "16MB"], "size"),
         ("ping", &["0s", "0", "25", "1.5s", "-1s", "x"], "time"),
         ("head-timeout", &["0ms", "x"], "time"),
         ("keep-alive", &["0h", "60"], "time"),
@@ -261,7 +262,7 @@ fn a_bad_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted() 
 
 #[test]
 fn an_unknown_flag_or_command_is_one_line_that_names_it() {
-    let later = ["memory", "user", "chroot"];
+    let later = ["user", "chroot"];
     for flag in later {
         let long = format!("--{flag}");
         assert_usage_error(&mut redpoll(&[&long, "1"]), &["unknown flag", &long]);
@@ -307,7 +308,7 @@ fn pub_and_sub_refuse_what_they_cannot_use() {
 #[test]
 fn help_fits_80_columns_and_lists_every_flag() {
     let serve = "listen open html history history-bytes history-age max-connections max-per-address publish-rate \
-        behind-proxy max-channels max-message \
+        behind-proxy max-channels max-message memory \
         deflate deflate-from max-head ping head-timeout keep-alive drain origin secret secret-file \
         echo log help version";
     let table: [(&[&str], &str); 6] = [

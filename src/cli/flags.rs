@@ -283,6 +283,16 @@ const LIMITS: &[Flag] = &[
             Ok(())
         },
     },
+    Flag {
+        name: "memory",
+        value: "SIZE",
+        repeats: false,
+        help: "for all clients and channels together [none]",
+        set: |draft, text| {
+            draft.serve.config.memory_bytes_max = size(text, 1 << 20..=SIZE_MAX)?;
+            Ok(())
+        },
+    },
     #[cfg(feature = "deflate")]
     Flag {
         name: "deflate",

@@ -34,6 +34,13 @@ fn render(metrics: &Metrics) -> String {
         ("encodings_total", "Publications encoded into a wire form.", metrics.encodings),
         ("deliveries_total", "Writes of one or more publications to one subscriber.", metrics.deliveries),
         ("gaps_total", "Gaps told to subscribers.", metrics.gaps),
+        ("shed_readers_total", "For memory: connections closed that did not read.", metrics.shed_readers),
+        ("shed_history_total", "For memory: messages forgotten, older than the newest.", metrics.shed_history),
+        ("shed_unheard_total", "For memory: newest messages forgotten without subscribers.", metrics.shed_unheard),
+        ("shed_requests_total", "For memory: requests refused before all had arrived.", metrics.shed_requests),
+        ("shed_messages_total", "For memory: WebSockets closed in the middle of a message.", metrics.shed_messages),
+        ("shed_connections_total", "For memory: new connections refused.", metrics.shed_connections),
+        ("shed_publications_total", "For memory: publications refused.", metrics.shed_publications),
         ("received_bytes_total", "Bytes read from clients.", metrics.received_bytes),
         ("sent_bytes_total", "Bytes written to clients.", metrics.sent_bytes),
     ];
