@@ -5,6 +5,7 @@
 mod accept;
 mod address;
 mod publisher;
+mod resident;
 mod run;
 mod socket;
 

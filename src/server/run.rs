@@ -12,6 +12,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::Server;
 use super::publisher::Mailbox;
+use super::resident::Resident;
 use super::socket::{Listener, Socket};
 use crate::connection::ConnectionId;
 use crate::engine::{Engine, Readiness, Seed};
@@ -30,6 +31,7 @@ pub(super) struct Loop {
     mailbox: Arc<Mailbox>,
     signals: Option<Signals>,
     clock: Clock,
+    resident: Resident,
     drain_ms: u64,
     /// When draining ends, once it has begun.
     end_ms: Option<u64>,
@@ -68,6 +70,7 @@ pub(super) fn run(mut server: Server) -> io::Result<()> {
     let mut event_loop = Loop {
         poll,
         drain_ms: server.config.drain_ms,
+        resident: Resident::new(server.config.memory_bytes_max < usize::MAX),
         engine: Engine::new(server.router, server.config, seed(), clock.now()),
         listeners: server.listeners,
         mailbox: server.mailbox,
@@ -112,6 +115,9 @@ impl Loop {
                         self.engine.ready(ConnectionId(token as u32), readiness, now);
                     }
                 }
+            }
+            if let Some(bytes) = self.resident.bytes(now.monotonic_ms) {
+                self.engine.note_resident(bytes);
             }
             sleep = self.engine.turn(now);
             while let Some(socket) = self.engine.take_closed() {
