@@ -39,7 +39,7 @@ pub struct Config {
     pub head_bytes_max: usize,
     /// How long a poll may wait: longer than any proxy's usual limit of 60 s makes no sense. 400.
     pub wait_s_max: u32,
-    /// Messages of a channel in one poll's answer, so that an answer has a bounded size; 256 KiB of payload end it too.
+    /// Messages of a channel in one poll's answer, so that an answer has a bounded size; 64 KiB of payload end it too.
     pub poll_messages_max: u16,
     /// WebSocket pings and event stream comments; home routers forget idle connections after 30 s and more.
     pub ping_interval_ms: u64,
@@ -158,4 +158,4 @@ pub(crate) const OUTPUT_BYTES: usize = 64 << 10;
 pub(crate) const DELIVERIES_A_TURN: usize = 16_384;
 
 /// About how much payload the answer of one poll has, of all its channels; the rest comes with the next poll.
-pub(crate) const POLL_BYTES: usize = 256 << 10;
+pub(crate) const POLL_BYTES: usize = 64 << 10;

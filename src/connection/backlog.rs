@@ -64,6 +64,16 @@ impl Backlog {
         self.pinned.is_none() && self.written == self.output.len()
     }
 
+    /// Keeps the output from `written` to `end`: the buffer itself, where most of it is to be kept, since there is not
+    /// room for a large answer twice.
+    pub(crate) fn keep(&mut self, output: &mut Vec<u8>, written: usize, end: usize) {
+        if self.output.is_empty() && end == output.len() && end - written > output.capacity() / 2 {
+            (self.output, self.written) = (std::mem::take(output), written);
+        } else {
+            self.output.extend_from_slice(&output[written..end]);
+        }
+    }
+
     /// Notes that so many bytes could be written.
     pub(crate) fn note_taken(&mut self, bytes: usize, now_ms: u64) {
         if bytes > 0 {

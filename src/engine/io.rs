@@ -181,7 +181,7 @@ pub(super) fn write_output<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, worl
             };
             Visit { id, connection: &mut slot.connection, world }.block();
             let backlog = slot.connection.backlog_mut();
-            backlog.output.extend_from_slice(&output[written..end]);
+            backlog.keep(&mut output, written, end);
             backlog.marks.extend(marks[whole..].iter().filter(|mark| mark.end <= end && end > written));
         }
     }

@@ -82,7 +82,8 @@ impl Memory {
     /// then slowly more again, up to the budget.
     pub(crate) fn note_resident(&mut self, resident_bytes: usize) {
         let most = self.budget_bytes.saturating_add(self.budget_bytes / 4).saturating_add(OWN_BYTES);
-        let (near, close) = (most - self.budget_bytes / 16 - OWN_BYTES / 8, most - OWN_BYTES / 16);
+        let near = most - self.budget_bytes / 8 - OWN_BYTES / 4;
+        let close = most - self.budget_bytes / 16 - OWN_BYTES / 8;
         if resident_bytes > near && resident_bytes > self.resident_bytes {
             let less = self.allowed_bytes.min(self.total());
             self.allowed_bytes = (less - less / 8).max(self.budget_bytes / 4);
