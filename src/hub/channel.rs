@@ -50,6 +50,20 @@ pub(super) struct Pass {
     bytes: usize,
 }
 
+/// How many publications and members a channel has places for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Places {
+    publications: usize,
+    members: usize,
+}
+
+impl Places {
+    pub(super) fn held_bytes(self) -> usize {
+        heap_bytes(self.publications * size_of::<Publication>())
+            + heap_bytes(self.members * size_of::<SubscriptionId>())
+    }
+}
+
 /// What the limits of a channel's log say now.
 pub(super) struct Trimmed {
     /// Bytes that are not held any more.
@@ -96,10 +110,10 @@ impl Channel {
         size_of::<Option<Channel>>() + heap_bytes(COUNTS_BYTES + name.len()) + place + TIMER_BYTES
     }
 
-    /// What the places for publications and members cost, used or not.
-    pub(super) fn places_bytes(&self) -> usize {
-        heap_bytes(self.log.capacity() * size_of::<Publication>())
-            + heap_bytes(self.members.capacity() * size_of::<SubscriptionId>())
+    /// The places for publications and members, used or not.
+    #[inline]
+    pub(super) fn places(&self) -> Places {
+        Places { publications: self.log.capacity(), members: self.members.capacity() }
     }
 
     pub(super) fn append(&mut self, publication: Publication) {

@@ -190,9 +190,12 @@ impl Hub {
     /// Does something with a channel, and keeps count of the places in it.
     pub(super) fn change<R>(&mut self, id: ChannelId, work: impl FnOnce(&mut Channel, &mut Pinned) -> R) -> R {
         let channel = &mut self.channels[id.0];
-        let before = channel.places_bytes();
+        let before = channel.places();
         let result = work(channel, &mut self.pinned);
-        self.memory.channel_bytes = self.memory.channel_bytes + channel.places_bytes() - before;
+        let after = channel.places();
+        if after != before {
+            self.memory.channel_bytes = self.memory.channel_bytes + after.held_bytes() - before.held_bytes();
+        }
         result
     }
 }

@@ -351,7 +351,7 @@ impl Hub {
             self.ages.cancel(id.0);
             let floor = &mut self.floors[class_of(&channel.name)];
             *floor = channel.newest().max(*floor);
-            self.memory.channel_bytes -= Channel::cost(&channel.name) + channel.places_bytes();
+            self.memory.channel_bytes -= Channel::cost(&channel.name) + channel.places().held_bytes();
             self.names.remove(&channel.name);
         }
     }
