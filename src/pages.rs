@@ -9,7 +9,6 @@ const PAGE: usize = 256;
 
 /// What an allocation of so many bytes takes from the heap: with its header, in steps of 16 bytes, at least 32; a large
 /// one is whole pages of the machine. So glibc has it; others are not far from it.
-#[inline]
 pub(crate) const fn heap_bytes(bytes: usize) -> usize {
     match bytes {
         0 => 0,

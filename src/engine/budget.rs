@@ -69,7 +69,7 @@ impl<S: Stream> Engine<S> {
 
     fn shed_unfinished(&mut self) {
         let bytes_of = |slot: &Slot<S>| slot.connection.unfinished_bytes();
-        let mut holders = self.connections_that(|slot, _| bytes_of(slot) > 0);
+        let mut holders = self.connections_that(|slot, _| slot.connection.unfinished_bytes() > 0);
         holders.sort_by_key(|id| Reverse(self.slots.get(id.0).map(bytes_of)));
         for id in holders {
             if self.world.hub.memory.is_relieved() {
@@ -80,7 +80,7 @@ impl<S: Stream> Engine<S> {
     }
 
     /// In the order of their numbers.
-    fn connections_that(&self, fits: impl Fn(&Slot<S>, &World) -> bool) -> Vec<ConnectionId> {
+    fn connections_that(&self, fits: fn(&Slot<S>, &World) -> bool) -> Vec<ConnectionId> {
         let fits = |id: &u32| self.slots.get(*id).is_some_and(|slot| fits(slot, &self.world));
         self.slots.numbers().filter(fits).map(ConnectionId).collect()
     }

@@ -303,15 +303,19 @@ impl<S: Stream> Engine<S> {
         let slot = self.slots.get_mut(id.0)?;
         let before = slot.connection.held_bytes();
         let result = work(slot, &mut self.world);
-        let after = slot.connection.held_bytes();
+        let (after, gone) = (slot.connection.held_bytes(), matches!(slot.connection.state, State::Gone));
+        self.account(id, before, after, gone);
+        Some(result)
+    }
+
+    fn account(&mut self, id: ConnectionId, before: usize, after: usize, gone: bool) {
         let memory = &mut self.world.hub.memory;
         memory.client_bytes = memory.client_bytes + after - before;
-        if let State::Gone = slot.connection.state {
+        if gone {
             self.remove(id);
         } else if after > before && memory.is_overdrawn() {
             self.refuse_growth(id);
         }
-        Some(result)
     }
 
     fn remove(&mut self, id: ConnectionId) {

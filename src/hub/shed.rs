@@ -25,7 +25,7 @@ impl Hub {
         self.shed(|channel| channel.members.is_empty() && channel.kept() > 0, 0)
     }
 
-    fn shed(&mut self, fits: impl Fn(&Channel) -> bool, kept: usize) -> u64 {
+    fn shed(&mut self, fits: fn(&Channel) -> bool, kept: usize) -> u64 {
         let mut count = 0;
         for id in self.longest_first(fits) {
             while !self.memory.is_relieved() && self.channels[id.0].is_longer(kept) {
@@ -42,7 +42,7 @@ impl Hub {
     }
 
     /// Channels that fit by what they hold, those of the same length by number.
-    fn longest_first(&self, fits: impl Fn(&Channel) -> bool) -> Vec<ChannelId> {
+    fn longest_first(&self, fits: fn(&Channel) -> bool) -> Vec<ChannelId> {
         let numbers = self.channels.numbers().filter(|id| fits(&self.channels[*id]));
         let mut lengths: Vec<(usize, u32)> = numbers.map(|id| (self.channels[id].log_bytes(), id)).collect();
         lengths.sort_unstable_by_key(|(bytes, id)| (std::cmp::Reverse(*bytes), *id));
