@@ -8,7 +8,8 @@ use redpoll::wire::form::check_event_name;
 use redpoll::{Config, Since};
 
 use super::bench::{self, Bench};
-use super::flags::{Draft, Flag, Repeats, find, flags};
+use super::draft::Draft;
+use super::flags::{Flag, Repeats, find, flags};
 use super::publish::Publish;
 use super::secret::Secrets;
 use super::subscribe::{Subscribe, Transport};

@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod dns;
+mod draft;
 mod figures;
 mod flags;
 mod help;
