@@ -10,10 +10,9 @@
 //! so that it is done seldom. Whatever would go beyond the budget in between, or when all this was not enough, is
 //! refused: a publication, a subscription, an answer that its peer does not take.
 
-use std::cmp::Reverse;
-
 use super::{Engine, Slot, Stream};
 use crate::connection::{ConnectionId, World};
+use crate::hub::largest_first;
 
 impl<S: Stream> Engine<S> {
     /// Sheds at the end of a turn, when everything has been offered to everyone, as much as the budget asks for.
@@ -68,14 +67,13 @@ impl<S: Stream> Engine<S> {
     }
 
     fn shed_unfinished(&mut self) {
-        let bytes_of = |slot: &Slot<S>| slot.connection.unfinished_bytes();
-        let mut holders = self.connections_that(|slot, _| slot.connection.unfinished_bytes() > 0);
-        holders.sort_by_key(|id| Reverse(self.slots.get(id.0).map(bytes_of)));
-        for id in holders {
+        let slots = self.slots.numbers().filter_map(|id| Some((self.slots.get(id)?.connection.unfinished_bytes(), id)));
+        let holders = largest_first(slots.filter(|(bytes, _)| *bytes > 0).collect());
+        for (_, id) in holders {
             if self.world.hub.memory.is_relieved() {
                 break;
             }
-            self.visit(id, |visit| visit.refuse_unfinished());
+            self.visit(ConnectionId(id), |visit| visit.refuse_unfinished());
         }
     }
 

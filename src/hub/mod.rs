@@ -34,6 +34,7 @@ use memory::Memory;
 use pinned::Pinned;
 pub(crate) use publication::Form;
 pub use publication::Publication;
+pub(crate) use shed::largest_first;
 pub(crate) use subscription::LIST_BYTES;
 use subscription::Subscriptions;
 pub(crate) use subscription::{ChannelId, Subscription, SubscriptionId};

@@ -1,5 +1,7 @@
 //! Shedding: what the hub lets go of when the memory budget is reached. Who had not read it is told the gap.
 
+use std::cmp::Reverse;
+
 use super::channel::Channel;
 use super::{ChannelId, Hub, SubscriptionId};
 
@@ -44,8 +46,14 @@ impl Hub {
     /// Channels that fit by what they hold, those of the same length by number.
     fn longest_first(&self, fits: fn(&Channel) -> bool) -> Vec<ChannelId> {
         let numbers = self.channels.numbers().filter(|id| fits(&self.channels[*id]));
-        let mut lengths: Vec<(usize, u32)> = numbers.map(|id| (self.channels[id].log_bytes(), id)).collect();
-        lengths.sort_unstable_by_key(|(bytes, id)| (std::cmp::Reverse(*bytes), *id));
-        lengths.into_iter().map(|(_, id)| ChannelId(id)).collect()
+        let lengths = numbers.map(|id| (self.channels[id].log_bytes(), id)).collect();
+        largest_first(lengths).into_iter().map(|(_, id)| ChannelId(id)).collect()
     }
+}
+
+/// Sizes with the numbers of what has them: the largest first, those of the same size by number. Not generic, so that
+/// it is compiled once.
+pub(crate) fn largest_first(mut sizes: Vec<(usize, u32)>) -> Vec<(usize, u32)> {
+    sizes.sort_unstable_by_key(|(bytes, id)| (Reverse(*bytes), *id));
+    sizes
 }
