@@ -317,7 +317,7 @@ fn help_fits_80_columns_and_lists_every_flag() {
         (&["-h"], serve),
         (&["serve", "--help"], serve),
         (&["pub", "--help"], "event binary token help"),
-        (&["sub", "--help"], "transport since json count token help"),
+        (&["sub", "--help"], "transport since json count exec token help"),
     ];
     for (arguments, flags) in table {
         let (code, help, stderr) = run(&mut redpoll(arguments), b"");
@@ -532,6 +532,48 @@ fn a_server_that_asks_for_more_time_than_it_knows_a_key_is_not_waited_for() {
     let (code, _, stderr) = run(&mut redpoll(&["pub", &format!("http://{own}/channel/tea"), "x"]), b"");
     assert!(code == Some(1) && stderr.contains("503"), "{code:?} {stderr}");
     assert_eq!(heads.try_iter().count(), 1);
+}
+
+#[test]
+fn a_command_gets_each_message_on_its_standard_input_in_order() {
+    let served = Served::start(&[]);
+    let lines = (0..20).map(|number| format!("{number}\n")).collect::<String>();
+    served.publish("tea", &lines);
+    let (code, _, stderr) = run(&mut redpoll(&["pub", &served.url("tea"), "--event", "stop", "last"]), b"");
+    assert_eq!(code, Some(0), "{stderr}");
+    let command = r#"cat; echo " in $REDPOLL_CHANNEL, $(expr length "$REDPOLL_ID" '>' 9), $REDPOLL_EVENT.""#;
+    let arguments = [&served.url("tea"), "--since", "earliest", "--count", "21", "--exec", command];
+    let subscribed = Subscribed::start(&arguments);
+    for number in 0..20 {
+        subscribed.expect(&format!("{number} in tea, 1, ."));
+    }
+    subscribed.expect("last in tea, 1, stop.");
+    subscribed.expect_end(0);
+}
+
+#[test]
+fn a_command_that_fails_is_told_and_the_next_message_goes_to_the_next() {
+    let served = Served::start(&["--history-bytes", "1M", "--max-message", "1M"]);
+    // More than a pipe holds: the first command ends without having read it.
+    served.publish("tea", &format!("{}\n2\n", "x".repeat(200_000)));
+    let command = r#"[ "$(head -c 1)" = x ] && exit 3; echo taken"#;
+    let subscribed = Subscribed::start(&[&served.url("tea"), "--since", "earliest", "--count", "2", "--exec", command]);
+    subscribed.expect_notice("exit status: 3");
+    subscribed.expect("taken");
+    subscribed.expect_end(0);
+}
+
+#[test]
+fn a_command_gets_the_envelope_where_that_is_asked_for() {
+    let served = Served::start(&[]);
+    served.publish("tea", "hello");
+    let command = r#"echo "$(cat) $REDPOLL_ID""#;
+    let url = served.url("tea");
+    let subscribed = Subscribed::start(&[&url, "--since", "earliest", "--count", "1", "--json", "--exec", command]);
+    let line = subscribed.messages.recv_timeout(DEADLINE).expect("an envelope");
+    let id = line.rsplit(' ').next().expect("an id");
+    assert_eq!(line, format!(r#"{{"channel":"tea","id":"{id}","data":"hello"}} {id}"#));
+    subscribed.expect_end(0);
 }
 
 #[test]

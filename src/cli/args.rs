@@ -12,7 +12,7 @@ use super::draft::Draft;
 use super::flags::{Flag, Repeats, find, flags};
 use super::publish::Publish;
 use super::secret::Secrets;
-use super::subscribe::{Subscribe, Transport};
+use super::subscribe::{Output, Subscribe, Transport};
 use super::token::{self, Mint};
 use super::url::Url;
 use super::values::number;
@@ -119,7 +119,7 @@ fn publish(mut parser: Parser, env: impl Fn(&str) -> Option<OsString>) -> Result
 
 fn subscribe(mut parser: Parser, env: impl Fn(&str) -> Option<OsString>) -> Result<Command, Error> {
     let (mut url, mut transport, mut since, mut json, mut count) = (None, Transport::Auto, None, false, None);
-    let mut token = None;
+    let (mut token, mut output) = (None, Output::Print);
     while let Some(arg) = parser.next().map_err(unexpected)? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Print(help::SUBSCRIBE.to_owned())),
@@ -134,8 +134,9 @@ fn subscribe(mut parser: Parser, env: impl Fn(&str) -> Option<OsString>) -> Resu
                 count = Some(number(&text, 1..=u64::MAX).map_err(|accepted| bad_value("--count", &text, &accepted))?);
             }
             Arg::Long("token") => token = Some(value_of(&mut parser, "token", "TOKEN")?),
+            Arg::Long("exec") => output = Output::Run(value_of(&mut parser, "exec", "COMMAND")?),
             Arg::Value(value) if url.is_none() => url = Some(parse_url(value)?),
-            other => return Err(unknown(&other, &["transport", "since", "json", "count", "token", "help"])),
+            other => return Err(unknown(&other, &["transport", "since", "json", "count", "exec", "token", "help"])),
         }
     }
     let url: Url = url.ok_or_else(|| Error::Usage("sub needs a URL: redpoll sub URL [OPTIONS]".to_owned()))?;
@@ -143,7 +144,7 @@ fn subscribe(mut parser: Parser, env: impl Fn(&str) -> Option<OsString>) -> Resu
     Since::parse_vector(&since, url.channels.len())
         .map_err(|status| bad_value("--since", &since, status.explanation()))?;
     let authorization = authorization(token, env)?;
-    Ok(Command::Subscribe(Box::new(Subscribe { url, transport, since, json, count, authorization })))
+    Ok(Command::Subscribe(Box::new(Subscribe { url, transport, since, json, output, count, authorization })))
 }
 
 /// The value of `Authorization` for a token, given or in the environment, where other users do not see it.

@@ -71,6 +71,8 @@ Options:
   --since WHERE   latest, earliest, last or a position [latest]
   --json          print the whole envelope: channel, id, event, data
   --count N       end after N messages
+  --exec COMMAND  for the shell, once for each message, which is its standard
+                  input; REDPOLL_CHANNEL, _ID and _EVENT say what it is
   --token TOKEN   what lets it in; better in REDPOLL_TOKEN, where none sees it
   --help          this
 ";

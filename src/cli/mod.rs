@@ -10,6 +10,7 @@ mod help;
 mod http;
 mod logger;
 mod nameserver;
+mod progress;
 mod publish;
 mod resolve;
 mod retry;

@@ -1,12 +1,15 @@
 //! `redpoll pub`: publishes, once each, over one connection.
 
 use std::fmt::Write;
+use std::fs::File;
 use std::io::BufRead;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::figures::seconds;
+use super::figures::{bytes, grouped, seconds};
 use super::http::{Answer, Connection, explain, field_line};
+use super::progress::Progress;
 use super::retry::{Backoff, nonce};
 use super::url::{Url, encode_parameter};
 
@@ -21,16 +24,17 @@ pub(crate) struct Publish {
     pub(crate) authorization: Option<String>,
 }
 
-/// Publishes, and says nothing unless it fails.
+/// Publishes, and says nothing unless it fails; a long input shows how far it is to who sits at a terminal.
 ///
 /// # Errors
 /// Why the server refuses a message, or cannot be reached. Nothing after that message is published.
 pub(crate) fn publish(options: &Publish) -> Result<(), Error> {
-    let mut publisher = Publisher { options, connection: None };
+    let mut publisher = Publisher { options, connection: None, progress: Progress::new() };
     if let Some(message) = &options.message {
         return publisher.publish(message);
     }
-    let (mut input, mut line) = (std::io::stdin().lock(), Vec::new());
+    let (mut input, mut line, mut messages, mut taken) = (std::io::stdin().lock(), Vec::new(), 0, 0);
+    let length = file_length();
     loop {
         line.clear();
         let count = input.read_until(b'\n', &mut line).map_err(|error| format!("cannot read the input: {error}"))?;
@@ -38,6 +42,8 @@ pub(crate) fn publish(options: &Publish) -> Result<(), Error> {
             return Ok(());
         }
         publisher.publish(line.strip_suffix(b"\n").unwrap_or(&line))?;
+        (messages, taken) = (messages + 1, taken + count as u64);
+        publisher.progress.show(|| so_far(messages, taken, length));
     }
 }
 
@@ -45,6 +51,7 @@ struct Publisher<'a> {
     options: &'a Publish,
     /// Kept between messages.
     connection: Option<Connection>,
+    progress: Progress,
 }
 
 /// Why an attempt failed.
@@ -70,8 +77,8 @@ impl Publisher<'_> {
                 Ok(()) => return Ok(()),
                 // A connection that was idle may have been closed by right: nothing is wrong with the server.
                 Err(Failure::Broken(_)) if is_reused => {}
-                Err(Failure::Broken(why)) if may_wait(None) => wait(&mut backoff, &why, None),
-                Err(Failure::Passing(why, asked)) if may_wait(asked) => wait(&mut backoff, &why, asked),
+                Err(Failure::Broken(why)) if may_wait(None) => self.wait(&mut backoff, &why, None),
+                Err(Failure::Passing(why, asked)) if may_wait(asked) => self.wait(&mut backoff, &why, asked),
                 Err(Failure::Broken(why) | Failure::Passing(why, _) | Failure::Refused(why)) => {
                     return Err(Error::Failed(why));
                 }
@@ -100,6 +107,13 @@ impl Publisher<'_> {
         [head.as_bytes(), message].concat()
     }
 
+    fn wait(&mut self, backoff: &mut Backoff, why: &str, asked: Option<Duration>) {
+        let wait = backoff.next(asked);
+        self.progress.clear();
+        super::tell(&format!("{why}; trying again in {}", seconds(wait)));
+        std::thread::sleep(wait);
+    }
+
     /// Sends the request and reads its answer. The connection is kept only where both went well.
     fn attempt(&mut self, request: &[u8]) -> Result<(), Failure> {
         let broken = |error: std::io::Error| Failure::Broken(explain(&error));
@@ -118,10 +132,16 @@ impl Publisher<'_> {
     }
 }
 
-fn wait(backoff: &mut Backoff, why: &str, asked: Option<Duration>) {
-    let wait = backoff.next(asked);
-    super::tell(&format!("{why}; trying again in {}", seconds(wait)));
-    std::thread::sleep(wait);
+/// How long the standard input is, where it is a file.
+fn file_length() -> Option<u64> {
+    let input = std::io::stdin().as_fd().try_clone_to_owned().ok()?;
+    let metadata = File::from(input).metadata().ok()?;
+    metadata.is_file().then_some(metadata.len())
+}
+
+fn so_far(messages: u64, taken: u64, length: Option<u64>) -> String {
+    let of = length.map_or(String::new(), |length| format!(" of {}", bytes(length)));
+    format!("{} messages published, {}{of}", grouped(messages), bytes(taken))
 }
 
 fn check(answer: &Answer, content: &[u8]) -> Result<(), Failure> {
@@ -138,3 +158,14 @@ const ATTEMPTS: u32 = 6;
 /// Within the five minutes for which the server knows a key, with room for the last attempt: after them a message whose
 /// answer was lost would be published again.
 const KEY_TIME: Duration = Duration::from_secs(240);
+
+#[cfg(test)]
+mod tests {
+    use super::so_far;
+
+    #[test]
+    fn how_far_it_is_says_of_how_much_where_that_is_known() {
+        assert_eq!(so_far(1_234, 3 << 20, None), "1,234 messages published, 3.0 MiB");
+        assert_eq!(so_far(0, 0, Some(2_048)), "0 messages published, 0 B of 2.0 KiB");
+    }
+}

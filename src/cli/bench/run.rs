@@ -1,6 +1,5 @@
 //! One run: when it ends, what it costs, what is shown meanwhile.
 
-use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use super::latency::Latency;
@@ -8,6 +7,7 @@ use super::process::{OWN, cpu_seconds, kernel_tcp_bytes, resident_bytes};
 use super::receiver::Faults;
 use super::swarm::{Swarm, TICK};
 use super::timeline::Timeline;
+use crate::cli::progress::Progress;
 
 /// What a run has found out.
 pub(super) struct Tally {
@@ -107,7 +107,7 @@ pub(super) struct Meter<'a> {
     server_cpu_seconds: Option<f64>,
     own_cpu_seconds: Option<f64>,
     before: Memory,
-    shown_us: u64,
+    progress: Progress,
 }
 
 /// What a [`Meter`] has measured.
@@ -124,7 +124,7 @@ impl<'a> Meter<'a> {
     pub(super) fn begin(pid: Option<&'a str>, swarm: &Swarm) -> Meter<'a> {
         let before = Memory::now(pid, swarm.open);
         let (server_cpu_seconds, own_cpu_seconds) = (pid.and_then(cpu_seconds), cpu_seconds(OWN));
-        Meter { pid, begun_us: swarm.now_us(), server_cpu_seconds, own_cpu_seconds, before, shown_us: 0 }
+        Meter { pid, begun_us: swarm.now_us(), server_cpu_seconds, own_cpu_seconds, before, progress: Progress::new() }
     }
 
     pub(super) fn end(&self, swarm: &Swarm) -> Cost {
@@ -140,28 +140,13 @@ impl<'a> Meter<'a> {
 
     /// A line on the terminal that tells how far it is, a few times a second.
     pub(super) fn show(&mut self, swarm: &Swarm, messages: u64) {
-        let now_us = swarm.now_us();
-        if now_us - self.shown_us > SHOWN_EACH_US && std::io::stderr().is_terminal() {
-            self.shown_us = now_us;
-            let (open, seconds) = (swarm.open, (now_us - self.begun_us) / 1_000_000);
-            let _ = write!(std::io::stderr(), "\r{open} connections, {messages} messages, {seconds} s \x1b[K");
-        }
-    }
-}
-
-impl Drop for Meter<'_> {
-    /// The line makes room for what comes after it.
-    fn drop(&mut self) {
-        if self.shown_us > 0 {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
+        let (open, seconds) = (swarm.open, (swarm.now_us() - self.begun_us) / 1_000_000);
+        self.progress.show(|| format!("{open} connections, {messages} messages, {seconds} s"));
     }
 }
 
 /// Without --duration and --count.
 const DURATION_MS: u64 = 10_000;
-
-const SHOWN_EACH_US: u64 = 200_000;
 
 /// Silence after which what was sent counts as lost.
 pub(super) const LOST_AFTER_US: u64 = 2_000_000;

@@ -1,6 +1,8 @@
-//! `redpoll sub`: prints what channels get, over any transport, and comes back by itself where it was.
+//! `redpoll sub`: prints what channels get, or runs a command for each message. Over any transport; where it was, it
+//! comes back by itself.
 
 mod event_stream;
+mod output;
 mod poll;
 mod session;
 mod websocket;
@@ -11,6 +13,7 @@ use super::Error;
 use super::http::{Answer, Connection, explain};
 use super::retry::Backoff;
 use super::url::Url;
+pub(crate) use output::Output;
 use session::Session;
 
 /// What `redpoll sub` is to do.
@@ -21,7 +24,8 @@ pub(crate) struct Subscribe {
     pub(crate) since: String,
     /// Print envelopes instead of payloads.
     pub(crate) json: bool,
-    /// How many messages to print before the end.
+    pub(crate) output: Output,
+    /// How many messages to take before the end.
     pub(crate) count: Option<u64>,
     /// The value of `Authorization`, with the token.
     pub(crate) authorization: Option<String>,
@@ -54,6 +58,8 @@ enum Ending {
     Done,
     /// To be taken up again, not before the server's time if it gave one.
     Lost(String, Option<Duration>),
+    /// What was to be done with a message cannot be done.
+    Failed(String),
     /// The server refuses, and will refuse again.
     Refused(String),
 }
@@ -85,6 +91,7 @@ pub(crate) fn subscribe(options: Subscribe) -> Result<(), Error> {
         let printed = session.printed();
         match run(&mut session, transport) {
             Ending::Done => break,
+            Ending::Failed(why) => return Err(Error::Failed(why)),
             Ending::Refused(why) => match candidates.next() {
                 Some(next) => transport = *next,
                 None => return Err(Error::Failed(why)),

@@ -1,6 +1,5 @@
 //! What outlives a connection: where each channel is, what is printed, how the server wants to be treated.
 
-use std::io::Write;
 use std::time::Duration;
 
 use redpoll::Position;
@@ -144,22 +143,17 @@ impl Session {
         }
     }
 
-    /// Prints a message, unless it has been printed before: offsets only grow within an epoch.
+    /// Prints a message, or runs its command, unless that has been done before: offsets only grow within an epoch.
     fn print(&mut self, index: usize, id: Position, envelope: &Value) -> Result<(), Ending> {
         if self.positions[index].is_some_and(|seen| seen.epoch == id.epoch && seen.offset >= id.offset) {
             return Ok(());
         }
-        let mut line = payload(envelope);
+        let (channel, event) = (&self.options.url.channels[index], envelope.get("event").and_then(Value::as_str));
+        let mut content = payload(envelope);
         if self.options.json {
-            let event = envelope.get("event").and_then(Value::as_str);
-            line = encode(&self.options.url.channels[index], id, event, envelope.get("base64").is_some(), &line);
+            content = encode(channel, id, event, envelope.get("base64").is_some(), &content);
         }
-        line.push(b'\n');
-        let mut output = std::io::stdout().lock();
-        // Flushed each time: the reader may be a program that waits for this line.
-        if output.write_all(&line).and_then(|()| output.flush()).is_err() {
-            return Err(Ending::Done);
-        }
+        self.options.output.take(channel, id, event, content)?;
         self.positions[index] = Some(id);
         self.printed += 1;
         if self.is_done() { Err(Ending::Done) } else { Ok(()) }
@@ -193,13 +187,21 @@ fn payload(envelope: &Value) -> Vec<u8> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::Transport;
+    use super::super::{Output, Transport};
     use super::*;
 
     fn session() -> Session {
         let url = Url::parse("http://a/channel/a,b").unwrap();
         let (transport, since) = (Transport::Auto, "latest".into());
-        Session::new(Subscribe { url, transport, since, json: false, count: None, authorization: None })
+        Session::new(Subscribe {
+            url,
+            transport,
+            since,
+            json: false,
+            output: Output::Print,
+            count: None,
+            authorization: None,
+        })
     }
 
     fn take(session: &mut Session, json: &str) {
