@@ -54,7 +54,7 @@ impl Server {
         while Instant::now() < end {
             let mut answer = String::new();
             let asked = self.connect().and_then(|mut stream| {
-                stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")?;
+                stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
                 stream.read_to_string(&mut answer)
             });
             if asked.is_ok() && answer.starts_with("HTTP/1.1 200 ") {
@@ -124,7 +124,8 @@ const HELD_MAX: usize = 150;
 
 /// Publishes once, and returns the status.
 fn post(stream: &mut TcpStream, channel: &str, content: &[u8]) -> std::io::Result<u16> {
-    let head = format!("POST /channel/{channel} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", content.len());
+    let head =
+        format!("POST /channel/{channel} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", content.len());
     stream.write_all(&[head.as_bytes(), content].concat())?;
     let mut answer = [0; 1024];
     let length = stream.read(&mut answer)?;
@@ -176,11 +177,11 @@ fn deaf(server: &Server, number: usize, round: usize, held: &mut Vec<TcpStream>)
     let channel = (number * 7 + round) % 100;
     let request = match round % 4 {
         0 => format!(
-            "GET /channel/room-{channel}?since=earliest HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n"
+            "GET /channel/room-{channel}?since=earliest HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
         ),
         1 => websocket(&format!("/channel/room-{channel}?since=earliest"), ""),
         2 => websocket(&format!("/channel/room-{channel}?since=earliest&form=json"), ""),
-        _ => format!("GET /channel/room-{channel}?since=earliest HTTP/1.1\r\nHost: h\r\n\r\n").repeat(40),
+        _ => format!("GET /channel/room-{channel}?since=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(40),
     };
     let _ = stream.write_all(request.as_bytes());
     held.push(stream);
@@ -189,7 +190,7 @@ fn deaf(server: &Server, number: usize, round: usize, held: &mut Vec<TcpStream>)
 /// Sends most of a head, of a content, of a message.
 fn halves(server: &Server, _: usize, round: usize, held: &mut Vec<TcpStream>) {
     let Ok(mut stream) = server.connect() else { return };
-    let post = "POST /channel/a HTTP/1.1\r\nHost: h\r\n";
+    let post = "POST /channel/a HTTP/1.1\r\nHost: localhost\r\n";
     let sent = match round % 4 {
         0 => format!("{post}X: {:7000}", ""),
         1 => format!("{post}Content-Length: 65000\r\n\r\n{:60000}", ""),
@@ -214,7 +215,7 @@ fn crowd(server: &Server, number: usize, round: usize, held: &mut Vec<TcpStream>
 
 fn websocket(target: &str, fields: &str) -> String {
     format!(
-        "GET {target} HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {target} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{fields}\r\n"
     )
 }
@@ -229,7 +230,7 @@ struct Reader {
 impl Reader {
     fn begin(server: &Server) -> Reader {
         let mut stream = server.connect().expect("there is room at the beginning");
-        let request = "GET /channel/steady HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
+        let request = "GET /channel/steady HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n";
         stream.write_all(request.as_bytes()).expect("the request is taken");
         let mut reader = Reader { stream: BufReader::new(stream), next: 0, gaps: 0 };
         // It has subscribed once it has a position.

@@ -354,7 +354,7 @@ fn only_what_is_new_comes_by_default() {
     served.publish("tea", "old");
     let subscribed = Subscribed::start(&[&served.url("tea"), "--count", "1"]);
     let until = Instant::now() + DEADLINE;
-    while !asks(&served.address, "GET /channels HTTP/1.1\r\nHost: a").contains("\"websocket\":1") {
+    while !asks(&served.address, "GET /channels HTTP/1.1\r\nHost: localhost").contains("\"websocket\":1") {
         assert!(Instant::now() < until, "the subscriber is counted");
     }
     served.publish("tea", "new");
@@ -655,7 +655,7 @@ fn a_server_outlives_whoever_read_its_output_and_its_log() {
     drop((stdout, process.0.stderr.take()));
     for _ in 0..3 {
         let mut stream = TcpStream::connect(address).expect("it still listens");
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("written");
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("written");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
@@ -695,7 +695,7 @@ fn a_folder_of_pages_takes_the_place_of_the_built_in_ones_and_of_nothing_else() 
         ("/healthz", "200", "ok"),
         ("/channel/a", "200", "cursor"),
     ] {
-        let answer = asks(&served.address, &format!("GET {path} HTTP/1.1\r\nHost: x"));
+        let answer = asks(&served.address, &format!("GET {path} HTTP/1.1\r\nHost: localhost"));
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(content), "{path} => {answer}");
     }
     std::fs::remove_dir_all(&folder).expect("the folder can be removed");
@@ -704,7 +704,7 @@ fn a_folder_of_pages_takes_the_place_of_the_built_in_ones_and_of_nothing_else() 
 /// Head and content of what is at `path`.
 fn page(address: &str, method: &str, path: &str, fields: &str) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(address).expect("the server accepts");
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{fields}Connection: close\r\n\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{fields}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("the server reads");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("an answer");

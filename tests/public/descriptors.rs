@@ -41,14 +41,14 @@ fn ticks(served: &Served) -> u64 {
 /// A client that has been answered and stays.
 fn stay(served: &Served) -> TcpStream {
     let mut stream = served.connect();
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").expect("taken");
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("taken");
     assert!(read_until(&mut stream, "ok\n").starts_with("HTTP/1.1 200 "));
     stream
 }
 
 fn assert_refused(served: &Served, part: &str) {
     // With a request that is there already, which must not take the answer away.
-    let refused = served.ask("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+    let refused = served.ask("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains(part), "{refused:?}");
     assert_eq!(values(&refused, "Retry-After"), ["5"], "{refused}");
 }
@@ -94,7 +94,7 @@ fn without_a_descriptor_every_client_is_told_so_and_nothing_spins() {
     }
     assert_idle(&served);
     // Who is there is served as before, and who comes when one has gone.
-    clients[0].write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").expect("taken");
+    clients[0].write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("taken");
     assert!(read_until(&mut clients[0], "ok\n").starts_with("HTTP/1.1 200 "));
     clients.pop();
     assert_serves(&served);
@@ -111,7 +111,9 @@ fn without_even_a_reserve_clients_wait_and_nothing_spins() {
     // As if others had taken what the reserve was given up for.
     limit(&served, 3);
     let mut waiting = served.connect();
-    waiting.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("the kernel takes it");
+    waiting
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .expect("the kernel takes it");
     assert_idle(&served);
     drop(clients);
     limit(&served, 40);

@@ -21,13 +21,13 @@ fn connect_from(served: &Served, source: &str) -> TcpStream {
 }
 
 fn ask(stream: &mut (impl Read + Write), fields: &str) -> String {
-    let request = format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
     stream.write_all(request.as_bytes()).expect("taken");
     read_until(stream, "\r\n\r\n")
 }
 
 fn post(stream: &mut TcpStream) -> String {
-    stream.write_all(b"POST /channel/a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx").expect("taken");
+    stream.write_all(b"POST /channel/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx").expect("taken");
     let head = read_until(stream, "\r\n\r\n");
     let length = values(&head, "Content-Length")[0].parse().expect("a number");
     stream.read_exact(&mut vec![0; length]).expect("the content");
@@ -40,7 +40,7 @@ fn one_address_cannot_take_all_connections() {
     let served = Served::start(&["--max-per-address", "3", "--listen", &format!("unix:{}", path.display())]);
     let mut clients: Vec<TcpStream> = (0..3).map(|_| served.connect()).collect();
     assert!(clients.iter_mut().all(|stream| ask(stream, "").starts_with("HTTP/1.1 200 ")));
-    let refused = served.ask("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+    let refused = served.ask("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("--max-per-address"), "{refused:?}");
     assert_eq!(values(&refused, "Retry-After"), ["5"]);
     assert!(ask(&mut connect_from(&served, "127.0.0.2"), "").starts_with("HTTP/1.1 200 "));
@@ -76,7 +76,7 @@ fn behind_a_proxy_the_limits_go_by_what_the_proxy_says_and_no_further() {
     let served = Served::start(&["--open", "--behind-proxy", "1", "--max-per-address", "1"]);
     let mut events = served.connect();
     let subscribe =
-        "GET /channel/a HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\nForwarded: for=192.0.2.1\r\n\r\n";
+        "GET /channel/a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\nForwarded: for=192.0.2.1\r\n\r\n";
     events.write_all(subscribe.as_bytes()).expect("taken");
     read_until(&mut events, "id: ");
     for (fields, status) in [

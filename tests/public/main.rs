@@ -6,4 +6,5 @@ mod bench;
 mod descriptors;
 mod fields;
 mod limits;
+mod outsiders;
 mod served;

@@ -51,7 +51,7 @@ impl Served {
 
     /// The same for a method and a target, with more fields.
     pub(crate) fn say(&self, line: &str, fields: &str) -> String {
-        self.ask(&format!("{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n"))
+        self.ask(&format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n"))
     }
 
     /// A figure of `/metrics`.

@@ -9,8 +9,10 @@ mod pages;
 mod tutorial;
 
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 
+use redpoll::wire::origin::Authority;
 use redpoll::wire::token::SECRET_BYTES_ADVISED;
 use redpoll::{Address, Request, Response, Server, Status};
 
@@ -42,7 +44,7 @@ pub(crate) fn serve(options: Serve) -> Result<(), Error> {
     // Last, since a folder of `--html` answers every path that is left.
     server = pages::routes(server, options.html).config(options.config).end_on_signals();
     if !options.open && is_open {
-        server = server.guard(refuse_proxied);
+        server = server.guard(refuse_outsiders);
     }
     for address in &options.listen {
         let bound = server.bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
@@ -84,17 +86,33 @@ fn who_may(said_open: bool, is_open: bool) -> &'static str {
         (_, false) => "Closed: who publishes or subscribes needs a token that allows it.",
         (true, true) => "Open: anyone who can reach it may publish and subscribe.",
         (false, true) => {
-            "Open to this machine alone, but to nothing that comes through a proxy: anyone on it may publish and read."
+            "Open to this machine alone, as localhost and not through a proxy: anyone on it may publish and read."
         }
     }
 }
 
-/// A proxy on this machine brings in everyone, which `--open` was not given for.
-fn refuse_proxied(request: &Request) -> Result<(), Status> {
-    match ["forwarded", "x-forwarded-for"].iter().find(|name| request.field(name).is_some()) {
-        Some(name) => Err(Status::new(403).detail(format!(
-            "this request came through a proxy ({name}), and without --open the server serves its own machine alone"
-        ))),
-        None => Ok(()),
+/// A proxy on this machine brings in everyone, which `--open` was not given for. So does a page whose name its owner
+/// has made to mean this machine (DNS rebinding): to a browser that page and this server are then the same site, and
+/// the name it asks for is all that tells them apart.
+fn refuse_outsiders(request: &Request) -> Result<(), Status> {
+    let refused = |why: String| {
+        let detail = format!("this request {why}, and without --open the server serves its own machine alone");
+        Err(Status::new(403).detail(detail))
+    };
+    if let Some(name) = ["forwarded", "x-forwarded-for"].iter().find(|name| request.field(name).is_some()) {
+        return refused(format!("came through a proxy ({name})"));
     }
+    match request.field("host").and_then(Authority::parse) {
+        Some(authority) if !is_own_name(authority.host) => {
+            refused(format!("is for {:?}, not for localhost or an IP address", authority.host))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a host is one that no name server decides about (RFC 6761 §6.3).
+fn is_own_name(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let name = host.strip_suffix('.').unwrap_or(&host);
+    name == "localhost" || name.ends_with(".localhost") || host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok()
 }
