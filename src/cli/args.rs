@@ -15,6 +15,7 @@ use super::secret::Secrets;
 use super::subscribe::{Output, Subscribe, Transport};
 use super::token::{self, Mint};
 use super::url::Url;
+use super::user::User;
 use super::values::number;
 use super::{Error, help};
 
@@ -38,13 +39,16 @@ pub(crate) struct Serve {
     pub(crate) config: Config,
     pub(crate) echo: bool,
     pub(crate) log: log::LevelFilter,
+    pub(crate) user: Option<User>,
+    pub(crate) chroot: Option<PathBuf>,
 }
 
 impl Default for Serve {
     fn default() -> Serve {
         let (listen, config) = (Vec::new(), Config::default());
         let secrets = Secrets::default();
-        Serve { listen, open: false, secrets, html: None, config, echo: false, log: log::LevelFilter::Info }
+        let (html, user, chroot) = (None, None, None);
+        Serve { listen, open: false, secrets, html, config, echo: false, log: log::LevelFilter::Info, user, chroot }
     }
 }
 

@@ -1,9 +1,12 @@
 //! The flags of `serve`: one table for the command line, the environment and the help.
 
+use std::path::PathBuf;
+
 use redpoll::Address;
 use redpoll::wire::origin::check_origin_flag;
 
 use super::draft::Draft;
+use super::user::User;
 use super::values::{TIME_MS_MAX, number, size, time};
 
 /// One flag. Its environment variable is its name in capitals, behind `REDPOLL_`.
@@ -110,7 +113,30 @@ const WHERE: &[Flag] = &[
         value: "DIR",
         repeats: Repeats::Never,
         help: "serve files from DIR [built-in pages]",
-        set: set_html,
+        set: |draft, text| {
+            draft.serve.html = Some(folder(text)?);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "user",
+        value: "NAME",
+        repeats: Repeats::Never,
+        help: "become this user once it is bound",
+        set: |draft, text| {
+            draft.serve.user = Some(User::find(text)?);
+            Ok(())
+        },
+    },
+    Flag {
+        name: "chroot",
+        value: "DIR",
+        repeats: Repeats::Never,
+        help: "then see nothing but DIR",
+        set: |draft, text| {
+            draft.serve.chroot = Some(folder(text)?);
+            Ok(())
+        },
     },
     Flag {
         name: "echo",
@@ -324,12 +350,8 @@ fn set_listen(draft: &mut Draft, text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn set_html(draft: &mut Draft, text: &str) -> Result<(), String> {
-    if !std::path::Path::new(text).is_dir() {
-        return Err("accepted is a folder that exists".to_owned());
-    }
-    draft.serve.html = Some(text.into());
-    Ok(())
+fn folder(text: &str) -> Result<PathBuf, String> {
+    Some(PathBuf::from(text)).filter(|path| path.is_dir()).ok_or_else(|| "accepted is a folder that exists".to_owned())
 }
 
 fn set_log(draft: &mut Draft, text: &str) -> Result<(), String> {

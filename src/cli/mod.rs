@@ -19,6 +19,7 @@ mod serve;
 mod subscribe;
 mod token;
 mod url;
+mod user;
 mod values;
 
 use std::io::Write;

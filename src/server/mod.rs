@@ -24,6 +24,7 @@ use crate::wire::status::Status;
 pub use address::Address;
 use publisher::Mailbox;
 pub use publisher::{Error, Publisher};
+use resident::Resident;
 use socket::Listener;
 
 /// A push server being put together, then run.
@@ -34,6 +35,8 @@ pub struct Server {
     router: Router,
     config: Config,
     listeners: Vec<Listener>,
+    /// Opened before the server runs: by then the application may have left the root directory that has it.
+    resident: Resident,
     mailbox: Arc<Mailbox>,
     ends_on_signals: bool,
 }
@@ -46,6 +49,7 @@ impl Server {
 
     /// Sets all limits.
     pub fn config(mut self, config: Config) -> Server {
+        self.resident = Resident::new(config.memory_bytes_max < usize::MAX);
         self.config = config;
         self
     }

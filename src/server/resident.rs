@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use rustix::param::page_size;
 
 /// Opened once, so that it can be read from an empty root too.
+#[derive(Debug, Default)]
 pub(super) struct Resident {
     /// `None` where there is no such file, or no use for it.
     statm: Option<File>,

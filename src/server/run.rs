@@ -70,7 +70,7 @@ pub(super) fn run(mut server: Server) -> io::Result<()> {
     let mut event_loop = Loop {
         poll,
         drain_ms: server.config.drain_ms,
-        resident: Resident::new(server.config.memory_bytes_max < usize::MAX),
+        resident: server.resident,
         engine: Engine::new(server.router, server.config, seed(), clock.now()),
         listeners: server.listeners,
         mailbox: server.mailbox,

@@ -3,8 +3,8 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
 use mio::event::Source;
 use mio::unix::SourceFd;
@@ -58,8 +58,8 @@ impl Stream for Socket {
 #[derive(Debug)]
 pub(super) enum Listener {
     Tcp(mio::net::TcpListener),
-    /// With its path, which is removed at the end.
-    Unix(mio::net::UnixListener, PathBuf),
+    /// With its path, which is removed at the end, and the file that was made there.
+    Unix(mio::net::UnixListener, PathBuf, Option<(u64, u64)>),
 }
 
 impl Listener {
@@ -73,14 +73,14 @@ impl Listener {
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match self {
             Listener::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
-            Listener::Unix(listener, _) => registry.register(listener, token, Interest::READABLE),
+            Listener::Unix(listener, ..) => registry.register(listener, token, Interest::READABLE),
         }
     }
 
     pub(super) fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
         let (descriptor, peer) = match self {
             Listener::Tcp(listener) => listener.accept().map(|(stream, peer)| (OwnedFd::from(stream), Some(peer)))?,
-            Listener::Unix(listener, _) => listener.accept().map(|(stream, _)| (OwnedFd::from(stream), None))?,
+            Listener::Unix(listener, ..) => listener.accept().map(|(stream, _)| (OwnedFd::from(stream), None))?,
         };
         Ok((Socket(descriptor.into()), peer))
     }
@@ -93,14 +93,16 @@ impl std::fmt::Display for Listener {
                 Ok(address) => write!(f, "http://{address}"),
                 Err(_) => f.write_str("http://?"),
             },
-            Listener::Unix(_, path) => write!(f, "unix:{}", path.display()),
+            Listener::Unix(_, path, _) => write!(f, "unix:{}", path.display()),
         }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Listener::Unix(_, path) = self
+        // Under the same path there may be another file by now, all the more after a change of the root directory.
+        if let Listener::Unix(_, path, made) = self
+            && file_at(path) == *made
             && let Err(error) = std::fs::remove_file(&path)
         {
             log::debug!("{}: {error}", path.display());
@@ -142,7 +144,14 @@ fn bind_unix(path: PathBuf) -> io::Result<Listener> {
     if is_socket && refuses() {
         std::fs::remove_file(&path)?;
     }
-    Ok(Listener::Unix(mio::net::UnixListener::bind(&path)?, path))
+    let listener = mio::net::UnixListener::bind(&path)?;
+    let made = file_at(&path);
+    Ok(Listener::Unix(listener, path, made))
+}
+
+/// Device and number of the file that a path names.
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// Connections that the kernel has accepted and we have not: a page that reloads after a restart brings all its

@@ -3,6 +3,8 @@
 
 mod bench;
 #[cfg(target_os = "linux")]
+mod confinement;
+#[cfg(target_os = "linux")]
 mod descriptors;
 mod fields;
 mod limits;

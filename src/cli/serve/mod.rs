@@ -6,6 +6,7 @@ mod gate;
 mod guarded;
 mod metrics;
 mod pages;
+mod privileges;
 mod tutorial;
 
 use std::io::Write;
@@ -20,6 +21,7 @@ use super::Error;
 use super::args::Serve;
 use super::logger;
 use gate::Gate;
+use privileges::Confinement;
 
 /// Serves until a signal ends it.
 ///
@@ -32,9 +34,11 @@ pub(crate) fn serve(options: Serve) -> Result<(), Error> {
     if options.secrets.is_one_short {
         log::warn!("a secret has fewer than {SECRET_BYTES_ADVISED} bytes: it may be guessed from a token");
     }
+    let confinement = Confinement::new(options.user, options.chroot)?;
+    let html = options.html.map(|folder| confinement.path_within(folder)).transpose()?;
     let gate = Rc::new(Gate::new(options.secrets.all, options.config.origins.clone()));
     let (is_open, measures) = (gate.is_open(), Rc::clone(&gate));
-    let tutorial = tutorial::routes(Server::new(), options.html.clone(), &options.config, &gate);
+    let tutorial = tutorial::routes(Server::new(), html.clone(), &options.config, &gate);
     let mut server = channels::routes(tutorial, &gate)
         .get("/healthz", |_, _| Response::text("ok\n").field("Cache-Control", "no-store"))
         .get("/metrics", move |request, cx| metrics::metrics(request, cx, &measures).unwrap_or_else(Response::from));
@@ -42,14 +46,14 @@ pub(crate) fn serve(options: Serve) -> Result<(), Error> {
         server = echo::routes(server, &gate);
     }
     // Last, since a folder of `--html` answers every path that is left.
-    server = pages::routes(server, options.html).config(options.config).end_on_signals();
+    server = pages::routes(server, html).config(options.config).end_on_signals();
     if !options.open && is_open {
         server = server.guard(refuse_outsiders);
     }
-    for address in &options.listen {
-        let bound = server.bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
-        say(&format!("Redpoll listens on {bound}"));
-    }
+    let mut bind = |address| server.bind(address).map_err(|error| format!("cannot listen on {address}: {error}"));
+    let bound = options.listen.iter().map(|address| bind(address)).collect::<Result<Vec<_>, _>>()?;
+    confinement.enter()?;
+    bound.iter().for_each(|address| say(&format!("Redpoll listens on {address}")));
     say(who_may(options.open, is_open));
     Ok(server.serve().map_err(|error| format!("cannot serve: {error}"))?)
 }
