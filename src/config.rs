@@ -137,6 +137,106 @@ impl Config {
     }
 }
 
+/// A limit that refuses or ends something when it is reached. [`Metrics::limits`](crate::Metrics::limits) counts how
+/// often that was. What a memory budget sheds has counters of its own, and who is dropped because it is silent or takes
+/// nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// [`Config::connections_max`].
+    Connections,
+    /// The operating system lets no more connections in.
+    Descriptors,
+    /// [`Config::address_connections_max`].
+    AddressConnections,
+    /// [`Config::channels_max`].
+    Channels,
+    /// [`Config::subscriptions_max`].
+    Subscriptions,
+    /// [`Config::message_bytes_max`].
+    MessageBytes,
+    /// [`Config::head_bytes_max`], [`TARGET_BYTES_MAX`] and [`FIELDS_MAX`].
+    Head,
+    /// [`Config::head_timeout_ms`].
+    HeadTime,
+    /// [`Config::content_timeout_ms`].
+    ContentTime,
+    /// [`Config::keep_alive_ms`].
+    KeepAlive,
+    /// [`Config::publications_a_second`].
+    PublishRate,
+    /// [`Config::wait_s_max`].
+    Wait,
+    /// [`CHANNELS_MAX`].
+    RequestChannels,
+    /// [`CHANNEL_BYTES_MAX`], [`EVENT_BYTES_MAX`] and that of an `Idempotency-Key`.
+    NameBytes,
+    /// [`Config::idempotency_keys_max`]: of keys that were forgotten before their time.
+    IdempotencyKeys,
+}
+
+impl Limit {
+    /// All of them, in the order of their counts.
+    pub const ALL: [Limit; 15] = [
+        Limit::Connections,
+        Limit::Descriptors,
+        Limit::AddressConnections,
+        Limit::Channels,
+        Limit::Subscriptions,
+        Limit::MessageBytes,
+        Limit::Head,
+        Limit::HeadTime,
+        Limit::ContentTime,
+        Limit::KeepAlive,
+        Limit::PublishRate,
+        Limit::Wait,
+        Limit::RequestChannels,
+        Limit::NameBytes,
+        Limit::IdempotencyKeys,
+    ];
+
+    /// The name used in metrics.
+    pub fn name(self) -> &'static str {
+        [
+            "connections",
+            "descriptors",
+            "address_connections",
+            "channels",
+            "subscriptions",
+            "message_bytes",
+            "head",
+            "head_time",
+            "content_time",
+            "keep_alive",
+            "publish_rate",
+            "wait",
+            "request_channels",
+            "name_bytes",
+            "idempotency_keys",
+        ][self as usize]
+    }
+}
+
+/// Channels in one request: each costs a subscription or a publication before anything is answered. 400.
+pub const CHANNELS_MAX: usize = 32;
+
+/// Bytes in a channel's name, which every envelope and every list of channels has. 400.
+pub const CHANNEL_BYTES_MAX: usize = 128;
+
+/// Bytes in the name of an event, kept with each of its messages. 400.
+pub const EVENT_BYTES_MAX: usize = 64;
+
+/// Bytes in an `Idempotency-Key`, as long as any client needs: a UUID has 36. 400.
+pub(crate) const KEY_BYTES_MAX: usize = 255;
+
+/// Bytes in a target. A `since=` of 32 positions and a token are below 2 KB. 414.
+pub const TARGET_BYTES_MAX: usize = 4096;
+
+/// Fields in one head. Browsers send about 20; proxies add a handful. 431.
+pub const FIELDS_MAX: usize = 64;
+
+/// Bytes of chunk extensions and trailers in one request. Nobody needs them, and each costs time to skip. 400.
+pub const OVERHEAD_BYTES_MAX: usize = 4096;
+
 /// What one `read` takes at most: the size of the one receive buffer, lent to one connection at a time. It is twice the
 /// largest message, so that of many such in a row every other one comes whole and need not be collected.
 pub(crate) const RECEIVE_BYTES: usize = 128 << 10;

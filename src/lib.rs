@@ -69,7 +69,7 @@ mod time;
 mod timer;
 pub mod wire;
 
-pub use config::{Config, History};
+pub use config::{Config, History, Limit};
 pub use consumer::{Action, Consumer, Context, Message, Polled, Reason, Render};
 pub use engine::{Engine, Readiness, Seed, Stream};
 pub use hub::{ChannelInfo, ConnectionId, Publication, Published, Transport};

@@ -1,16 +1,14 @@
 //! What is counted, for `/metrics` and for people who measure.
 
+use crate::config::Limit;
+
 /// Counters since the start and gauges of this moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections refused because there were too many.
-    pub refused: u64,
-    /// Connections, and requests through proxies, refused because one address had too many.
-    pub address_refusals: u64,
-    /// Publications refused because one client made too many a second.
-    pub rate_refusals: u64,
+    /// How often each limit was reached, in the order of [`Limit::ALL`].
+    pub limits: [u64; Limit::ALL.len()],
     /// Connections open now.
     pub connections: usize,
     /// Of these, by transport, in the order of [`Transport::ALL`](crate::Transport::ALL).
@@ -61,4 +59,13 @@ pub struct Metrics {
     pub channel_bytes: usize,
     /// Bytes of tables now that are not used: a table keeps the size that it once needed.
     pub table_bytes: usize,
+}
+
+impl Metrics {
+    /// Counts that a limit was reached, if one was.
+    pub(crate) fn reach(&mut self, limit: impl Into<Option<Limit>>) {
+        if let Some(limit) = limit.into() {
+            self.limits[limit as usize] += 1;
+        }
+    }
 }

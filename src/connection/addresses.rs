@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::{ConnectionId, Visit};
+use crate::config::Limit;
 use crate::pages::Pages;
 use crate::wire::forwarded::Source;
 use crate::wire::head::Head;
@@ -107,8 +108,8 @@ impl Visit<'_> {
         let client = ClientAddress::from(address);
         if !self.world.addresses.has_room(client, config.address_connections_max) {
             let limit = config.address_connections_max.unwrap_or_default();
-            self.world.counters.address_refusals += 1;
-            return Err(Response::from(Status::new(503).detail(too_many(limit))).field("Retry-After", "5"));
+            let refusal = Status::new(503).detail(too_many(limit)).limit(Limit::AddressConnections);
+            return Err(Response::from(refusal).field("Retry-After", "5"));
         }
         self.world.addresses.enter(self.id, client);
         Ok(())

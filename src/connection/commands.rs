@@ -16,21 +16,26 @@ impl Visit<'_> {
     pub(super) fn receive_command(&mut self, message: Message, consumer: &mut dyn Consumer) -> Option<CloseCode> {
         let Some(text) = message.text() else {
             let error = Status::new(400).detail("a command is a text message: binary goes into \"base64\"");
-            self.push_json(|json| push_error(json, &error, &Ack::default()));
+            self.push_error(&error, &Ack::default());
             return None;
         };
         let (command, ack) = match parse(text) {
             Ok(parsed) => parsed,
             Err((error, ack)) => {
-                self.push_json(|json| push_error(json, &error, &ack));
+                self.push_error(&error, &ack);
                 return None;
             }
         };
         let mut call = Call::default();
         if let Err(error) = self.carry_out(command, &ack, consumer, &mut call) {
-            self.push_json(|json| push_error(json, &error, &ack));
+            self.push_error(&error, &ack);
         }
         call.close
+    }
+
+    fn push_error(&mut self, error: &Status, ack: &Ack) {
+        self.world.counters.reach(error.reached());
+        self.push_json(|json| push_error(json, error, ack));
     }
 
     fn carry_out(

@@ -3,6 +3,7 @@
 use super::Visit;
 use super::dispatch::event_of;
 use super::respond::Terms;
+use crate::config::{KEY_BYTES_MAX, Limit};
 use crate::consumer::{Call, Consumer, Message, Reason};
 use crate::hub::Published;
 use crate::router::Request;
@@ -55,7 +56,10 @@ fn key_of(request: &Request) -> Result<Option<String>, Status> {
     let Some(key) = request.field("idempotency-key") else { return Ok(None) };
     match (1..=KEY_BYTES_MAX).contains(&key.len()) {
         true => Ok(Some(key.to_owned())),
-        false => Err(Status::new(400).detail(format!("an Idempotency-Key is 1 to {KEY_BYTES_MAX} bytes"))),
+        false => {
+            let refused = Status::new(400).detail(format!("an Idempotency-Key is 1 to {KEY_BYTES_MAX} bytes"));
+            Err(if key.is_empty() { refused } else { refused.limit(Limit::NameBytes) })
+        }
     }
 }
 
@@ -95,6 +99,3 @@ fn push_published(out: &mut Vec<u8>, published: &Published) {
     push_decimal(out, published.subscribers as u64);
     out.push(b'}');
 }
-
-/// As long as any client needs: a UUID has 36.
-const KEY_BYTES_MAX: usize = 255;

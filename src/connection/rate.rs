@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{ConnectionId, World};
+use crate::config::Limit;
 use crate::consumer::Context;
 use crate::wire::status::Status;
 
@@ -79,10 +80,8 @@ impl Context<'_> {
         let Some(rate) = self.world.config.publications_a_second else { return Ok(()) };
         let (client, now_us) = (self.world.publisher(self.id, self.request.is_some()), self.world.now_us());
         if self.call.published.is_empty() && self.world.rates.wait_us(client, rate, now_us) > 0 {
-            // Once for a message to several channels, each of which is refused.
-            self.world.counters.rate_refusals += u64::from(self.call.refused.is_none());
             let detail = format!("more than {rate} publications a second, which --publish-rate decides");
-            return Err(Status::new(429).detail(detail));
+            return Err(Status::new(429).detail(detail).limit(Limit::PublishRate));
         }
         self.world.rates.charge(client, rate, now_us);
         Ok(())

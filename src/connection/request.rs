@@ -1,6 +1,7 @@
 //! Request: a head is being read, then its content.
 
 use super::{State, Visit};
+use crate::config::Limit;
 use crate::consumer::Reason;
 use crate::pages::heap_bytes;
 use crate::wire::content::{ContentDecoder, Framing};
@@ -165,14 +166,16 @@ impl Visit<'_> {
         let State::Request(request) = &mut self.connection.state else { return };
         if let Some(content) = request.content.take() {
             let detail = format!("the content did not arrive within {} ms", self.world.config.content_timeout_ms);
-            return self.refuse_and_close(Status::new(408).detail(detail), Head::parse(&content.head).ok().as_ref());
+            let refusal = Status::new(408).detail(detail).limit(Limit::ContentTime);
+            return self.refuse_and_close(refusal, Head::parse(&content.head).ok().as_ref());
         }
         if self.scanned() == 0 {
+            self.world.counters.reach(Limit::KeepAlive);
             return self.drain_then_go(false);
         }
         let head_timeout_ms = self.world.config.head_timeout_ms;
         let detail = format!("the head did not arrive within {head_timeout_ms} ms, which --head-timeout decides");
-        self.refuse_and_close(Status::new(408).detail(detail), None);
+        self.refuse_and_close(Status::new(408).detail(detail).limit(Limit::HeadTime), None);
     }
 
     /// An idle connection ends at once; a request that is arriving is answered first, and an answer on its way arrives.

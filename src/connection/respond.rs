@@ -79,6 +79,7 @@ impl Visit<'_> {
         let code = response.code();
         if code >= 400 {
             self.world.counters.refusals += 1;
+            self.world.counters.reach(response.reached());
         }
         if matches!(code, 429 | 503) && response.value("Retry-After").is_none() {
             let wait_s = if code == 429 { self.world.publish_wait_s(self.id) } else { 1 };

@@ -8,6 +8,7 @@ use super::poll::Poll;
 use super::respond::Terms;
 use super::upgrade::{handshake_of, upgrade_required};
 use super::{State, Visit, World};
+use crate::config::Limit;
 use crate::consumer::{Call, Consumer, PollShape, Reason, Wanted};
 use crate::hub::{Form, Start, SubscriptionId, Transport};
 use crate::router::Request;
@@ -171,7 +172,10 @@ fn wait_of(request: &Request, wait_s_max: u32) -> Result<u64, Status> {
     let Some(text) = request.query("wait") else { return Ok(0) };
     match number_of(&text) {
         Some(seconds) if seconds <= u64::from(wait_s_max) => Ok(seconds * 1000),
-        _ => Err(Status::new(400).detail(format!("wait={text:?}: wait is whole seconds, 0 to {wait_s_max}"))),
+        known => {
+            let refused = Status::new(400).detail(format!("wait={text:?}: wait is whole seconds, 0 to {wait_s_max}"));
+            Err(if known.is_none() { refused } else { refused.limit(Limit::Wait) })
+        }
     }
 }
 

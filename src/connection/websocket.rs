@@ -3,7 +3,7 @@
 use super::subscribe::Unknown;
 use super::upgrade::{Handshake, SUBPROTOCOL};
 use super::{State, Visit, World};
-use crate::config::{Config, RECEIVE_BYTES};
+use crate::config::{Config, Limit, RECEIVE_BYTES};
 use crate::consumer::{Call, Consumer, Message, Reason};
 use crate::hub::Form;
 use crate::wire::close::{self, CloseCode, Violation};
@@ -257,7 +257,10 @@ impl Visit<'_> {
         call.published.clear();
         match (call.close, call.refused.take()) {
             (Some(code), _) => Some(Ending::Consumer(code, String::new())),
-            (None, Some(refused)) => Some(Ending::Consumer(code_of(&refused), refused.to_string())),
+            (None, Some(refused)) => {
+                self.world.counters.reach(refused.reached());
+                Some(Ending::Consumer(code_of(&refused), refused.to_string()))
+            }
             (None, None) => None,
         }
     }
@@ -310,6 +313,7 @@ impl Visit<'_> {
     /// Fails the connection (RFC 6455 §7.1.7): nothing that the peer says can be understood any more.
     fn fail_websocket(&mut self, violation: Violation) {
         self.world.counters.violations += 1;
+        self.world.counters.reach((violation.code == CloseCode::MESSAGE_TOO_BIG).then_some(Limit::MessageBytes));
         self.end_consumer(Reason::Closing(violation.code));
         frame::encode(Opcode::Close, &close::encode(violation.code, violation.detail), &mut self.world.output);
         self.drain_then_go(false);

@@ -7,7 +7,7 @@ use super::backlog::Mark;
 use super::expiry::Expiries;
 use super::poll::PollBody;
 use super::rate::Rates;
-use crate::config::Config;
+use crate::config::{Config, Limit};
 use crate::hub::{ChannelId, ConnectionId, Hub, SubscriptionId};
 use crate::metrics::Metrics;
 use crate::router::Router;
@@ -74,9 +74,12 @@ impl World {
     /// Counters and gauges together.
     pub(crate) fn metrics(&self) -> Metrics {
         let hub = self.hub.counts();
+        let mut limits = self.counters.limits;
+        limits[Limit::IdempotencyKeys as usize] = hub.crowded_out;
         Metrics {
             connections: self.connections,
             transports: self.transports,
+            limits,
             published: hub.published,
             encodings: hub.encodings,
             channels: hub.channels,

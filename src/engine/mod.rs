@@ -10,7 +10,7 @@ mod io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config::{Config, DELIVERIES_A_TURN, RECEIVE_BYTES};
+use crate::config::{Config, DELIVERIES_A_TURN, Limit, RECEIVE_BYTES};
 use crate::connection::{
     Addresses, ClientAddress, Connection, ConnectionId, Expiries, PollBody, Rates, State, Visit, World,
     refusal_of_connection, too_many,
@@ -140,13 +140,15 @@ impl<S: Stream> Engine<S> {
         self.address_is_full = false;
         let spent = self.world.hub.memory.is_exhausted();
         if self.slots.len() >= self.world.config.connections_max || self.world.draining || spent {
-            self.world.counters.refused += 1;
-            self.world.counters.shed_connections += u64::from(spent);
+            match spent {
+                true => self.world.counters.shed_connections += 1,
+                false => self.world.counters.reach(Limit::Connections),
+            }
             return Err(stream);
         }
         let client = self.client_at(peer);
         if !self.world.addresses.has_room(client, self.world.config.address_connections_max) {
-            self.world.counters.address_refusals += 1;
+            self.world.counters.reach(Limit::AddressConnections);
             self.address_is_full = true;
             return Err(stream);
         }
@@ -179,7 +181,7 @@ impl<S: Stream> Engine<S> {
 
     /// The same where the operating system does not let the connection be kept.
     pub(crate) fn refuse_for_descriptors(&mut self) -> Vec<u8> {
-        self.world.counters.refused += 1;
+        self.world.counters.reach(Limit::Descriptors);
         refusal_of_connection("the server may open no more descriptors: see ulimit -n".to_owned())
     }
 

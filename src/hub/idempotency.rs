@@ -16,6 +16,8 @@ pub(super) struct Answers {
     answers: HashMap<(Rc<str>, Rc<str>), Published>,
     /// The same, oldest first, with the time at which each is forgotten.
     expiry: VecDeque<(u64, Rc<str>, Rc<str>)>,
+    /// How many were forgotten before their time.
+    pub(super) crowded_out: u64,
 }
 
 impl Answers {
@@ -35,11 +37,12 @@ impl Answers {
     /// Forgets what is too old or too many; returns what that had cost to hold.
     pub(super) fn expire(&mut self, now_ms: u64, config: &Config) -> usize {
         let mut released_bytes = 0;
-        while let Some((at_ms, _, _)) = self.expiry.front()
-            && (*at_ms <= now_ms
+        while let Some(at_ms) = self.next_ms()
+            && (at_ms <= now_ms
                 || self.expiry.len() > config.idempotency_keys_max.min(config.memory_bytes_max / KEY_SHARE_BYTES))
             && let Some((_, channel, key)) = self.expiry.pop_front()
         {
+            self.crowded_out += u64::from(at_ms > now_ms);
             released_bytes += cost(&channel, &key);
             self.answers.remove(&(channel, key));
         }

@@ -30,6 +30,8 @@ pub(crate) struct Counts {
     pub(crate) subscriptions: usize,
     pub(crate) published: u64,
     pub(crate) encodings: u64,
+    /// Idempotency keys forgotten before their time.
+    pub(crate) crowded_out: u64,
 }
 
 impl Hub {
@@ -59,6 +61,7 @@ impl Hub {
             subscriptions: self.subscriptions.len(),
             published: self.published,
             encodings: self.encodings,
+            crowded_out: self.answers.crowded_out,
         }
     }
 }

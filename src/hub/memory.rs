@@ -3,7 +3,7 @@
 use super::channel::Channel;
 use super::pinned::Pinned;
 use super::{ChannelId, Hub, Publication};
-use crate::config::Config;
+use crate::config::{Config, Limit};
 use crate::wire::status::Status;
 
 /// Bytes as the heap gives them out, for everything whose amount clients decide, and how many there may be.
@@ -182,7 +182,8 @@ impl Hub {
             true => Ok(()),
             false => {
                 let most = config.channels_max;
-                Err(Status::new(503).detail(format!("--max-channels allows {most} channels and no more")))
+                let detail = format!("--max-channels allows {most} channels and no more");
+                Err(Status::new(503).detail(detail).limit(Limit::Channels))
             }
         }
     }

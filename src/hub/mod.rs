@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
-use crate::config::Config;
+use crate::config::{Config, Limit};
 use crate::pages::Table;
 use crate::time::{Now, Tick};
 use crate::timer::Wheel;
@@ -187,9 +187,8 @@ impl Hub {
         config: &Config,
     ) -> Result<SubscriptionId, Status> {
         if self.subscriptions.count(connection) >= config.subscriptions_max {
-            return Err(
-                Status::new(503).detail(format!("a connection may have {} subscriptions", config.subscriptions_max))
-            );
+            let detail = format!("a connection may have {} subscriptions", config.subscriptions_max);
+            return Err(Status::new(503).detail(detail).limit(Limit::Subscriptions));
         }
         self.memory.admit(SUBSCRIPTION_BYTES)?;
         let id = self.open(name, config)?;

@@ -3,6 +3,9 @@
 use super::head::{Head, Method};
 use super::status::Status;
 use super::syntax::{excerpt, is_token_byte, malformed};
+use crate::config::Limit;
+
+pub use crate::config::OVERHEAD_BYTES_MAX;
 
 /// How the end of a request's content is marked (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,12 +241,9 @@ fn is_text(byte: u8) -> bool {
 }
 
 fn too_large(content_bytes_max: usize) -> Status {
-    Status::new(413)
-        .detail(format!("the content is longer than {content_bytes_max} bytes, which --max-message decides"))
+    let detail = format!("the content is longer than {content_bytes_max} bytes, which --max-message decides");
+    Status::new(413).detail(detail).limit(Limit::MessageBytes)
 }
-
-/// Bytes of chunk extensions and trailers in one request. Nobody needs them, and each costs time to skip.
-pub const OVERHEAD_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

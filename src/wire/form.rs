@@ -6,6 +6,9 @@ use percent_encoding::percent_decode_str;
 
 use super::status::Status;
 use super::syntax::{excerpt, malformed};
+use crate::config::Limit;
+
+pub use crate::config::{CHANNEL_BYTES_MAX, CHANNELS_MAX, EVENT_BYTES_MAX};
 
 /// The value of the first parameter called `name` in a query, or in content of the type
 /// `application/x-www-form-urlencoded`, decoded as [`parameters`] does it.
@@ -57,7 +60,8 @@ pub fn channel_names(joined: &str) -> Result<Vec<String>, Status> {
             return Err(Status::new(400).detail(format!("channel {name:?} is named twice: name each once")));
         }
         if names.len() == CHANNELS_MAX {
-            return Err(Status::new(400).detail(format!("more than {CHANNELS_MAX} channels in one request")));
+            let detail = format!("more than {CHANNELS_MAX} channels in one request");
+            return Err(Status::new(400).detail(detail).limit(Limit::RequestChannels));
         }
         names.push(name.into_owned());
     }
@@ -69,11 +73,17 @@ pub fn check_channel_name(name: &str) -> Result<(), Status> {
     let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~:@!+".contains(&byte);
     match (1..=CHANNEL_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_name_byte) {
         true => Ok(()),
-        false => Err(Status::new(400).detail(format!(
-            "malformed channel name {:?}: it is 1 to {CHANNEL_BYTES_MAX} of A-Z a-z 0-9 - _ . ~ : @ ! +",
-            excerpt(name)
-        ))),
+        false => {
+            let accepted = format!("it is 1 to {CHANNEL_BYTES_MAX} of A-Z a-z 0-9 - _ . ~ : @ ! +");
+            Err(refused(name, CHANNEL_BYTES_MAX, format!("malformed channel name {:?}: {accepted}", excerpt(name))))
+        }
     }
+}
+
+/// 400 for a name, which may be too long.
+fn refused(name: &str, bytes_max: usize, detail: String) -> Status {
+    let status = Status::new(400).detail(detail);
+    if name.len() > bytes_max { status.limit(Limit::NameBytes) } else { status }
 }
 
 /// Refuses a name that a publisher may not give its event: 400. Accepted are 1 to [`EVENT_BYTES_MAX`] bytes of UTF-8
@@ -86,21 +96,12 @@ pub fn check_event_name(name: &str) -> Result<(), Status> {
     }
     match (1..=EVENT_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control) {
         true => Ok(()),
-        false => Err(Status::new(400).detail(format!(
-            "malformed event name {:?}: it is 1 to {EVENT_BYTES_MAX} bytes of text without control characters",
-            excerpt(name)
-        ))),
+        false => {
+            let accepted = format!("it is 1 to {EVENT_BYTES_MAX} bytes of text without control characters");
+            Err(refused(name, EVENT_BYTES_MAX, format!("malformed event name {:?}: {accepted}", excerpt(name))))
+        }
     }
 }
-
-/// Channels in one request.
-pub const CHANNELS_MAX: usize = 32;
-
-/// Bytes in a channel's name.
-pub const CHANNEL_BYTES_MAX: usize = 128;
-
-/// Bytes in the name of an event.
-pub const EVENT_BYTES_MAX: usize = 64;
 
 /// What the server itself says on a stream, or a browser's `EventSource` does.
 const RESERVED_EVENTS: [&str; 7] = ["gap", "join", "leave", "expired", "open", "error", "binary"];

@@ -11,9 +11,11 @@ use super::origin::Authority;
 use super::request_line::RequestLine;
 use super::status::Status;
 use super::syntax::{is_token_byte, is_zero_weight, list_items, malformed};
+use crate::config::Limit;
 
-pub use super::request_line::{Method, TARGET_BYTES_MAX};
+pub use super::request_line::Method;
 pub(crate) use super::syntax::excerpt;
+pub use crate::config::{FIELDS_MAX, TARGET_BYTES_MAX};
 
 /// One request head: the request line and the fields, borrowed from the bytes that carried them.
 #[derive(Debug)]
@@ -148,7 +150,7 @@ fn parse_fields(bytes: &[u8]) -> Result<Vec<httparse::Header<'_>>, Status> {
         }
         Ok(_) => Err(malformed("the request head does not end with one empty line (RFC 9112 §2.1)")),
         Err(httparse::Error::TooManyHeaders) => {
-            Err(Status::new(431).detail(format!("more than {FIELDS_MAX} header fields")))
+            Err(Status::new(431).detail(format!("more than {FIELDS_MAX} header fields")).limit(Limit::Head))
         }
         Err(httparse::Error::HeaderValue) => {
             Err(malformed("malformed field: control bytes in its value (RFC 9110 §5.5)"))
@@ -197,7 +199,8 @@ pub fn leading_empty_lines(bytes: &[u8]) -> usize {
 pub fn head_too_large(bytes: &[u8], head_bytes_max: usize) -> Status {
     let line = &bytes[leading_empty_lines(bytes)..];
     let (code, what) = if line.contains(&b'\n') { (431, "request head") } else { (414, "request line") };
-    Status::new(code).detail(format!("the {what} is longer than {head_bytes_max} bytes, which --max-head decides"))
+    let detail = format!("the {what} is longer than {head_bytes_max} bytes, which --max-head decides");
+    Status::new(code).detail(detail).limit(Limit::Head)
 }
 
 /// Refuses other protocols by their first byte, instead of waiting for a line that will never end.
@@ -209,9 +212,6 @@ fn check_first_byte(bytes: &[u8]) -> Result<(), Status> {
         Some(_) => Err(malformed("this is not HTTP: a request begins with a method (RFC 9112 §3)")),
     }
 }
-
-/// Fields in one head. Browsers send about 20; proxies add a handful.
-pub const FIELDS_MAX: usize = 64;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -3,6 +3,7 @@
 use super::origin::Authority;
 use super::status::Status;
 use super::syntax::{excerpt, is_token_byte, malformed};
+use crate::config::{Limit, TARGET_BYTES_MAX};
 
 /// The methods of RFC 9110 §9.3 and RFC 5789 that Redpoll knows; a route may allow fewer and answer 405.
 ///
@@ -94,7 +95,8 @@ fn is_version_10(version: &str) -> Result<bool, Status> {
 /// Visible ASCII without `#`: RFC 3986 allows less, but browsers send `|`, `{` and the like as they are typed.
 fn check_target_bytes(target: &str) -> Result<(), Status> {
     if target.len() > TARGET_BYTES_MAX {
-        return Err(Status::new(414).detail(format!("the target is longer than {TARGET_BYTES_MAX} bytes")));
+        let detail = format!("the target is longer than {TARGET_BYTES_MAX} bytes");
+        return Err(Status::new(414).detail(detail).limit(Limit::Head));
     }
     // Without an early end, which is rare, the compiler looks at many bytes at once.
     match target.bytes().fold(true, |all, byte| all & byte.is_ascii_graphic() & (byte != b'#')) {
@@ -122,9 +124,6 @@ fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), St
         None => Err(malformed("malformed target: its host and port cannot be read (RFC 9112 §3.2.2)")),
     }
 }
-
-/// Bytes in a target. A `since=` of 32 positions and a token are below 2 KB.
-pub const TARGET_BYTES_MAX: usize = 4096;
 
 const METHODS: [(&str, Method); 8] = [
     ("GET", Method::Get),

@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::status::Status;
 use super::syntax::is_token_byte;
+use crate::config::Limit;
 
 /// An HTTP response with all of its content.
 ///
@@ -16,13 +17,15 @@ pub struct Response {
     code: u16,
     fields: Vec<(Text, Text)>,
     content: Cow<'static, [u8]>,
+    /// That of the status it was made from.
+    limit: Option<Limit>,
 }
 
 impl Response {
     /// A response without content. `code` is 100 to 599; any other becomes 500, which can be told on the wire.
     pub fn new(code: u16) -> Response {
         let code = if (100..=599).contains(&code) { code } else { 500 };
-        Response { code, fields: Vec::new(), content: Cow::Borrowed(b"") }
+        Response { code, fields: Vec::new(), content: Cow::Borrowed(b""), limit: None }
     }
 
     /// 200 with `text/plain`.
@@ -71,6 +74,11 @@ impl Response {
         self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_ref())
     }
 
+    /// The limit that was reached, if that was the reason.
+    pub(crate) fn reached(&self) -> Option<Limit> {
+        self.limit
+    }
+
     /// The content; empty where the code allows none.
     pub fn bytes(&self) -> &[u8] {
         if has_content(self.code) { &self.content } else { b"" }
@@ -80,7 +88,7 @@ impl Response {
 /// `application/problem+json` (RFC 9457 §3), or no content where the code allows none.
 impl From<Status> for Response {
     fn from(status: Status) -> Response {
-        let mut response = Response::new(status.code());
+        let mut response = Response { limit: status.reached(), ..Response::new(status.code()) };
         if !status.authenticate().is_empty() {
             response = response.field("WWW-Authenticate", status.authenticate());
         }

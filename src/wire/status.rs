@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::config::Limit;
+
 /// An HTTP status (RFC 9110 §15) and, where it refuses something, the reason in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -12,13 +14,15 @@ pub struct Status {
     detail: Cow<'static, str>,
     /// Empty where there is none.
     challenge: &'static str,
+    limit: Option<Limit>,
 }
 
 impl Status {
     /// A status without a detail. `code` is 100 to 599.
     pub const fn new(code: u16) -> Status {
         // RFC 9110 §15.5.2: a 401 has a challenge.
-        Status { code, detail: Cow::Borrowed(""), challenge: if code == 401 { "Bearer" } else { "" } }
+        let challenge = if code == 401 { "Bearer" } else { "" };
+        Status { code, detail: Cow::Borrowed(""), challenge, limit: None }
     }
 
     /// The same status with `detail`: what was wrong and what is accepted.
@@ -31,6 +35,17 @@ impl Status {
     pub const fn challenge(mut self, challenge: &'static str) -> Status {
         self.challenge = challenge;
         self
+    }
+
+    /// The same status, to be counted for the limit that was reached.
+    pub(crate) const fn limit(mut self, limit: Limit) -> Status {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// The limit that was reached, if that was the reason.
+    pub(crate) fn reached(&self) -> Option<Limit> {
+        self.limit
     }
 
     /// The value of `WWW-Authenticate`; empty where there is none.

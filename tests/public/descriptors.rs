@@ -101,7 +101,7 @@ fn without_a_descriptor_every_client_is_told_so_and_nothing_spins() {
     assert!(served.is_running());
     limit(&served, 40);
     assert_serves(&served);
-    wait_until("all are counted", || served.figure("redpoll_connections_refused_total") >= 400);
+    wait_until("all are counted", || served.reached("descriptors") >= 400);
 }
 
 #[test]

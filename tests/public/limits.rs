@@ -49,7 +49,7 @@ fn one_address_cannot_take_all_connections() {
     clients.pop();
     wait_until("there is room again", || served.say("GET /healthz", "").starts_with("HTTP/1.1 200 "));
     clients.pop();
-    assert!(served.figure("redpoll_address_refusals_total") >= 1);
+    assert!(served.reached("address_connections") >= 1);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn one_connection_cannot_publish_faster_than_the_rate() {
     assert!(post(&mut served.connect()).starts_with("HTTP/1.1 202 "), "each connection has its own");
     std::thread::sleep(Duration::from_millis(1_100));
     assert!(post(&mut stream).starts_with("HTTP/1.1 202 "));
-    assert_eq!(served.figure("redpoll_rate_refusals_total"), refused.len() as u64);
+    assert_eq!(served.reached("publish_rate"), refused.len() as u64);
     let (mut socket, _) = client(format!("ws://{}/channel/b", served.address), served.connect()).expect("opened");
     (0..50).for_each(|_| drop(socket.send(Message::text("x"))));
     let close = std::iter::from_fn(|| socket.read().ok()).find(Message::is_close).expect("a close");
@@ -90,7 +90,7 @@ fn behind_a_proxy_the_limits_go_by_what_the_proxy_says_and_no_further() {
         let head = ask(&mut served.connect(), fields);
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{fields:?} => {head}");
     }
-    assert_eq!(served.figure("redpoll_address_refusals_total"), 2);
+    assert_eq!(served.reached("address_connections"), 2);
     drop(events);
     wait_until("who has gone is not counted", || {
         served.say("GET /healthz", "Forwarded: for=192.0.2.1\r\n").starts_with("HTTP/1.1 200 ")

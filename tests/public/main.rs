@@ -9,4 +9,5 @@ mod descriptors;
 mod fields;
 mod limits;
 mod outsiders;
+mod reached;
 mod served;

@@ -61,6 +61,11 @@ impl Served {
         value.unwrap_or_else(|| panic!("{name} is in {text}")).parse().expect("a number")
     }
 
+    /// How often a limit was reached.
+    pub(crate) fn reached(&self, limit: &str) -> u64 {
+        self.figure(&format!("redpoll_limit_reached_total{{limit=\"{limit}\"}}"))
+    }
+
     pub(crate) fn process_id(&self) -> u32 {
         self.process.id()
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use redpoll::{Config, History};
+use redpoll::{Config, History, Limit};
 
 use crate::clients::{Client, Nature, Phase, Publisher, Rogue, Subscriber, Transport};
 use crate::network::Wake;
@@ -179,7 +179,7 @@ fn everything_ends(mut world: World) -> Outcome {
         published: oracle.published,
         received: oracle.received,
         gaps: oracle.gaps,
-        refused: metrics.refused,
+        refused: metrics.limits[Limit::Connections as usize] + metrics.shed_connections,
         dropped: metrics.dropped,
         seen: oracle.seen.clone(),
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use redpoll::{Context, Metrics, Request, Response, Status, Transport};
+use redpoll::{Context, Limit, Metrics, Request, Response, Status, Transport};
 
 use super::gate::Gate;
 
@@ -18,9 +18,6 @@ fn render(metrics: &Metrics) -> String {
     let mut text = String::new();
     let counters = [
         ("connections_accepted_total", "Connections accepted.", metrics.accepted),
-        ("connections_refused_total", "Connections refused because there were too many.", metrics.refused),
-        ("address_refusals_total", "Connections refused because one address had too many.", metrics.address_refusals),
-        ("rate_refusals_total", "Publications refused because they came too fast.", metrics.rate_refusals),
         (
             "connections_dropped_total",
             "Connections dropped because the peer was silent or took nothing.",
@@ -58,18 +55,27 @@ fn render(metrics: &Metrics) -> String {
     for (name, help, value) in gauges {
         push(&mut text, name, help, "gauge", value as u64);
     }
-    text.push_str(
-        "# HELP redpoll_subscribers Connections that subscribe, by transport.\n# TYPE redpoll_subscribers gauge\n",
-    );
+    push_type(&mut text, "limit_reached_total", "Times that a limit refused or ended something.", "counter");
+    for limit in Limit::ALL {
+        push_labelled(&mut text, "limit_reached_total", "limit", limit.name(), metrics.limits[limit as usize]);
+    }
+    push_type(&mut text, "subscribers", "Connections that subscribe, by transport.", "gauge");
     for transport in Transport::ALL {
-        let value = metrics.transports[transport as usize];
-        writeln!(text, "redpoll_subscribers{{transport=\"{}\"}} {value}", transport.name())
-            .expect("a string takes everything");
+        let value = metrics.transports[transport as usize] as u64;
+        push_labelled(&mut text, "subscribers", "transport", transport.name(), value);
     }
     text
 }
 
 fn push(text: &mut String, name: &str, help: &str, kind: &str, value: u64) {
-    writeln!(text, "# HELP redpoll_{name} {help}\n# TYPE redpoll_{name} {kind}\nredpoll_{name} {value}")
-        .expect("a string takes everything");
+    push_type(text, name, help, kind);
+    writeln!(text, "redpoll_{name} {value}").expect("a string takes everything");
+}
+
+fn push_type(text: &mut String, name: &str, help: &str, kind: &str) {
+    writeln!(text, "# HELP redpoll_{name} {help}\n# TYPE redpoll_{name} {kind}").expect("a string takes everything");
+}
+
+fn push_labelled(text: &mut String, name: &str, label: &str, value: &str, count: u64) {
+    writeln!(text, "redpoll_{name}{{{label}=\"{value}\"}} {count}").expect("a string takes everything");
 }
