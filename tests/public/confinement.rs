@@ -122,11 +122,11 @@ fn who_starts_as_root_serves_a_low_port_and_keeps_nothing_of_root() {
     let token = String::from_utf8(token.expect("a token is made").stdout).expect("text");
     let bearer = format!("Authorization: Bearer {}\r\n", token.trim());
     let mut events = served.connect();
-    let subscribe = format!("GET /channel/a HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n{bearer}\r\n");
+    let subscribe = format!("GET /channel/a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{bearer}\r\n");
     events.write_all(subscribe.as_bytes()).expect("taken");
     read_until(&mut events, "id: ");
     let published = format!("{bearer}Content-Length: 5\r\n\r\nhello");
-    let told = served.ask(&format!("POST /channel/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{published}"));
+    let told = served.ask(&format!("POST /channel/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{published}"));
     assert!(told.starts_with("HTTP/1.1 201 "), "{told}");
     read_until(&mut events, "data: hello\n");
     assert!(served.say("GET /channel/a", "").starts_with("HTTP/1.1 401 "), "the secret has been read");
@@ -148,7 +148,7 @@ fn a_unix_socket_outside_stays_and_a_file_within_that_has_its_name_is_left_alone
     for _ in 0..2 {
         let mut served = served_with_user(&folder, &["--listen", &listen, "--user", "4711", "--chroot", &root]);
         let mut stream = std::os::unix::net::UnixStream::connect(&socket).expect("accepted");
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").expect("taken");
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("taken");
         read_until(&mut stream, "ok\n");
         drop(stream);
         let process = rustix::process::Pid::from_raw(served.process_id() as i32).expect("a process");

@@ -28,7 +28,8 @@ fn close_code(socket: &mut WebSocket) -> u16 {
 }
 
 fn post(served: &Served, target: &str, fields: &str) -> String {
-    let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n{fields}\r\n");
+    let head =
+        format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1\r\n{fields}\r\n");
     served.ask(&(head + "x"))
 }
 
@@ -70,7 +71,7 @@ fn what_is_too_long_or_too_many_in_a_request_is_refused_and_counted() {
 fn too_many_connections_are_refused_and_counted() {
     let served = Served::start(&["--max-connections", "3"]);
     let held = (served.connect(), served.connect(), served.connect());
-    let refused = served.ask("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+    let refused = served.ask("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("--max-connections"), "{refused}");
     drop(held);
     wait_until("there is room", || served.say("GET /healthz", "").starts_with("HTTP/1.1 200 "));
@@ -136,7 +137,7 @@ fn requests_that_are_pipelined_wait_where_they_are_until_the_answers_are_read() 
     let socket = socket2::SockRef::from(&stream);
     socket.set_send_buffer_size(16 << 10).and_then(|()| socket.set_recv_buffer_size(16 << 10)).expect("it can be set");
     stream.set_write_timeout(Some(Duration::from_secs(2))).expect("a timeout can be set");
-    let request = b"GET /style.css HTTP/1.1\r\nHost: a\r\n\r\n";
+    let request = b"GET /style.css HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let block = request.repeat(1000);
     let mut sent = 0;
     let refused = loop {
@@ -166,7 +167,7 @@ fn a_channel_keeps_so_much_and_a_poll_is_answered_with_so_much() {
     let count = |answer: &str| answer.matches("\"data\"").count();
     let mut stream = served.connect();
     let mut publish = |channel: &str, length: usize| {
-        let head = format!("POST /channel/{channel} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+        let head = format!("POST /channel/{channel} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
         stream.write_all((head + &"x".repeat(length)).as_bytes()).expect("taken");
         let head = read_until(&mut stream, "\r\n\r\n");
         let mut content = vec![0; values(&head, "Content-Length")[0].parse().expect("a number")];
