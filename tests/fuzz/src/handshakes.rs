@@ -3,6 +3,7 @@
 //! HTTP has corners in which several readings are right. A model that knows them all would be another HTTP server, so
 //! this one says [`Verdict::Unsure`] there.
 
+use crate::base64;
 use crate::extensions::{self, Agreement, is_token};
 
 /// The path that takes WebSockets.
@@ -92,22 +93,15 @@ pub fn answer(bytes: &[u8], key: &str, offered: &[&str]) -> Verdict<Accepted> {
 /// §4.2.2, item 5.4.
 pub fn accept(key: &str) -> String {
     let digest = sha1_smol::Sha1::from(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11")).digest().bytes();
-    let mut text = String::new();
-    for three in digest.chunks(3) {
-        let word = three.iter().chain(&[0, 0]).take(3).fold(0, |word, byte| word << 8 | usize::from(*byte));
-        for sextet in 0..=three.len() {
-            text.push(char::from(BASE64[word >> (18 - 6 * sextet) & 63]));
-        }
-    }
-    text + "="
+    base64::pad(base64::encode(&digest, base64::STANDARD))
 }
-
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Sixteen bytes in Base64: 22 digits, of which the last has only two bits, and the padding.
 fn is_key(key: &str) -> bool {
     let Some(digits) = key.strip_suffix("==") else { return false };
-    digits.len() == 22 && digits.bytes().all(|digit| BASE64.contains(&digit)) && digits.ends_with(['A', 'Q', 'g', 'w'])
+    digits.len() == 22
+        && digits.bytes().all(|digit| base64::STANDARD.contains(&digit))
+        && digits.ends_with(['A', 'Q', 'g', 'w'])
 }
 
 /// RFC 9110 §7.2, or nothing.

@@ -1,0 +1,69 @@
+//! The commands of `redpoll.v1`, as INTERFACE has them.
+
+use crate::json::{self, Member, Value};
+use crate::positions::{self, Since};
+use crate::{base64, forms};
+
+#[derive(Debug, PartialEq)]
+pub enum Command {
+    Subscribe(String, Since),
+    Unsubscribe(String),
+    /// Channel, text or bytes, event.
+    Publish(String, Result<String, Vec<u8>>, Option<String>),
+    Token(String),
+}
+
+/// What a message says, and the ack that it wants as it was written.
+pub struct Told {
+    /// `None` is an error.
+    pub command: Option<Command>,
+    pub ack: Option<String>,
+}
+
+/// Reads a message. `None` where it is no JSON object.
+pub fn read(text: &str) -> Option<Told> {
+    let object = json::parse(text)?;
+    let members = object.members()?;
+    let wants = |member: &&Member| member.name == "ack" && matches!(member.value, Value::String(_) | Value::Number(..));
+    let ack = members.iter().find(wants).map(|member| member.raw.clone());
+    Some(Told { command: command(members), ack })
+}
+
+fn command(members: &[Member]) -> Option<Command> {
+    let mut names = Vec::from_iter(members.iter().map(|member| member.name.as_str()));
+    names.sort_unstable();
+    let value = |name: &str| members.iter().find(|member| member.name == name).map(|member| &member.value);
+    let string = |name: &str| value(name).and_then(Value::string).map(str::to_owned);
+    let acks = members.iter().filter(|member| member.name == "ack");
+    if acks.clone().count() > 1 || !acks.clone().all(|ack| matches!(ack.value, Value::String(_) | Value::Number(..))) {
+        return None;
+    }
+    names.retain(|name| *name != "ack");
+    let channel = |name: &str| string(name).filter(|channel| forms::is_channel(channel));
+    match names[..] {
+        ["subscribe"] => Some(Command::Subscribe(channel("subscribe")?, Since::Latest)),
+        ["since", "subscribe"] => Some(Command::Subscribe(channel("subscribe")?, positions::since(&string("since")?)?)),
+        ["unsubscribe"] => channel("unsubscribe").map(Command::Unsubscribe),
+        ["token"] => string("token").map(Command::Token),
+        ["data", "publish"] => Some(Command::Publish(channel("publish")?, Ok(string("data")?), None)),
+        ["data", "event", "publish"] => {
+            Some(Command::Publish(channel("publish")?, Ok(string("data")?), Some(event(string("event")?)?)))
+        }
+        ["base64", "publish"] => Some(Command::Publish(channel("publish")?, Err(bytes(&string("base64")?)?), None)),
+        ["base64", "event", "publish"] => {
+            let bytes = bytes(&string("base64")?)?;
+            Some(Command::Publish(channel("publish")?, Err(bytes), Some(event(string("event")?)?)))
+        }
+        _ => None,
+    }
+}
+
+fn event(name: String) -> Option<String> {
+    Some(name).filter(|name| forms::is_event(name))
+}
+
+/// With padding.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    let bytes = base64::decode(text.trim_end_matches('='), base64::STANDARD)?;
+    (base64::pad(base64::encode(&bytes, base64::STANDARD)) == text).then_some(bytes)
+}

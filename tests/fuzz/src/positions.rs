@@ -1,0 +1,60 @@
+//! Positions as INTERFACE has them: `EPOCH-OFFSET`, and the words that stand for some.
+
+use redpoll::Position;
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    Latest,
+    Last,
+    Earliest,
+    After(u32, u64),
+}
+
+impl From<redpoll::Since> for Since {
+    fn from(since: redpoll::Since) -> Since {
+        match since {
+            redpoll::Since::Latest => Since::Latest,
+            redpoll::Since::Last => Since::Last,
+            redpoll::Since::Earliest => Since::Earliest,
+            redpoll::Since::After(Position { epoch, offset }) => Since::After(epoch, offset),
+        }
+    }
+}
+
+/// One word.
+pub fn since(text: &str) -> Option<Since> {
+    match text {
+        "latest" => Some(Since::Latest),
+        "last" => Some(Since::Last),
+        "earliest" => Some(Since::Earliest),
+        _ => position(text).map(|(epoch, offset)| Since::After(epoch, offset)),
+    }
+}
+
+/// A word for all of `count` channels, or a position for each.
+pub fn vector(text: &str, count: usize) -> Option<Vec<Since>> {
+    match since(text) {
+        Some(word @ (Since::Latest | Since::Last | Since::Earliest)) => Some(vec![word; count]),
+        _ => {
+            let positions = text.split(',').map(position).collect::<Option<Vec<_>>>()?;
+            let all = positions.into_iter().map(|(epoch, offset)| Since::After(epoch, offset));
+            Some(Vec::from_iter(all)).filter(|all| all.len() == count)
+        }
+    }
+}
+
+/// The epoch in up to eight hexadecimal digits in lower case, the offset in decimal.
+pub fn position(text: &str) -> Option<(u32, u64)> {
+    let mut parts = text.split('-');
+    let (epoch, offset) = (parts.next()?, parts.next()?);
+    let is_epoch = (1..=8).contains(&epoch.len()) && epoch.chars().all(|digit| "0123456789abcdef".contains(digit));
+    if parts.next().is_some() || !is_epoch || offset.is_empty() {
+        return None;
+    }
+    let epoch = epoch.chars().try_fold(0, |number, digit| Some(number * 16 + digit.to_digit(16)?))?;
+    let offset = offset
+        .chars()
+        .try_fold(0, |number: u64, digit| number.checked_mul(10)?.checked_add(u64::from(digit.to_digit(10)?)))?;
+    Some((epoch, offset))
+}
