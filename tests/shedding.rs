@@ -288,6 +288,19 @@ fn a_publication_is_refused_only_when_nothing_is_left_to_be_shed() {
 }
 
 #[test]
+fn an_answer_that_is_not_taken_stays_within_the_budget_though_another_request_waits() {
+    let mut rig = rig();
+    // In JSON each byte is six.
+    rig.publish("long", &"\u{1}".repeat(60_000));
+    fill_unheard(&mut rig);
+    let client = rig.connect_with(1_000);
+    rig.send(&client, support::get("/channel/long?since=earliest", "").repeat(2));
+    assert!(held(&rig.engine.metrics()) <= BUDGET, "{:?}", rig.engine.metrics());
+    rig.turn();
+    assert_eq!((taken(&rig)[0], client.is_closed()), (true, true));
+}
+
+#[test]
 fn a_reader_that_keeps_up_gets_everything_while_memory_is_short() {
     let mut rig = rig();
     let readers = [rig.websocket("/channel/a", None), rig.join("/channel/a", EVENT_STREAM)];

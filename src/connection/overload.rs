@@ -69,12 +69,13 @@ impl Visit<'_> {
         self.drain_then_go(false);
     }
 
-    /// The connection has grown beyond the budget when nothing else could be shed.
+    /// The connection has grown beyond the budget when nothing else could be shed. Output comes first: while there is
+    /// some, nothing is read, so that what has not all arrived did not grow.
     pub(crate) fn refuse_growth(&mut self) {
-        if self.connection.unfinished_bytes() > 0 {
-            self.refuse_unfinished();
-        } else if self.connection.unwritten_bytes() > SMALL_BYTES {
+        if self.connection.unwritten_bytes() > SMALL_BYTES {
             self.drop_reader();
+        } else if self.connection.unfinished_bytes() > 0 {
+            self.refuse_unfinished();
         }
     }
 }

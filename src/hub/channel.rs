@@ -140,11 +140,17 @@ impl Channel {
         (cursor.saturating_sub(self.evicted_through) as usize).min(self.log.len())
     }
 
-    /// The bytes of the publication at `id` in one form, which are kept once they are made if `keep`.
-    pub(super) fn encoded(&mut self, id: Position, form: Form, deflater: &mut Deflater, keep: bool) -> Option<Encoded> {
+    /// The bytes of the publication at `id` in one form, which are kept once they are made if `room_bytes` are enough.
+    pub(super) fn encoded(
+        &mut self,
+        id: Position,
+        form: Form,
+        deflater: &mut Deflater,
+        room_bytes: usize,
+    ) -> Option<Encoded> {
         let index = id.offset.checked_sub(self.evicted_through + 1)?;
         let publication = self.log.get_mut(usize::try_from(index).ok()?)?;
-        Some(publication.encoded(form, &self.name, id, deflater, keep))
+        Some(publication.encoded(form, &self.name, id, deflater, room_bytes))
     }
 
     /// Begins a walk over the members.

@@ -164,12 +164,12 @@ impl Hub {
 
     /// The publication at `offset` in one form. While memory is short it is made for this once.
     pub(crate) fn encode(&mut self, channel: ChannelId, offset: u64, form: Form) -> Option<Rc<[u8]>> {
-        self.encode_and_keep(channel, offset, form, !self.memory.is_short())
+        self.encode_within(channel, offset, form, self.memory.room_bytes())
     }
 
-    fn encode_and_keep(&mut self, channel: ChannelId, offset: u64, form: Form, keep: bool) -> Option<Rc<[u8]>> {
+    fn encode_within(&mut self, channel: ChannelId, offset: u64, form: Form, room_bytes: usize) -> Option<Rc<[u8]>> {
         let id = Position { epoch: self.epoch, offset };
-        let encoded = self.channels[channel.0].encoded(id, form, &mut self.deflater, keep)?;
+        let encoded = self.channels[channel.0].encoded(id, form, &mut self.deflater, room_bytes)?;
         self.memory.channel_bytes += encoded.held_bytes;
         self.encodings += u64::from(encoded.made);
         Some(encoded.bytes)
@@ -179,7 +179,7 @@ impl Hub {
     pub(crate) fn cut(&mut self, batch: &Batch, mut written: usize) -> Cut {
         let mut cursor = batch.cursor;
         // Kept, since what is held for the rest of it is counted there.
-        while let Some(bytes) = self.encode_and_keep(batch.channel, cursor + 1, batch.form, true) {
+        while let Some(bytes) = self.encode_within(batch.channel, cursor + 1, batch.form, usize::MAX) {
             if written < bytes.len() {
                 let partial = (written > 0).then_some((bytes, written));
                 return Cut { cursor, partial };

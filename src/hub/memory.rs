@@ -60,6 +60,11 @@ impl Memory {
         self.total() > self.allowed_bytes - self.allowed_bytes / 8
     }
 
+    /// How much may be kept of what can be had again.
+    pub(super) fn room_bytes(&self) -> usize {
+        if self.is_short() { 0 } else { self.allowed_bytes - self.total() }
+    }
+
     /// Whether reading has to wait for that: not once shedding has been of no use.
     #[inline]
     pub(crate) fn is_pressed(&self) -> bool {

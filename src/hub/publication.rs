@@ -117,14 +117,15 @@ impl Publication {
         heap_bytes(self.encoded.capacity() * size_of::<(Form, Rc<[u8]>)>()) + forms
     }
 
-    /// The bytes of one form, which are made if there are none yet, and kept for the next one if `keep`.
+    /// The bytes of one form, which are made if there are none yet, and kept for the next one if `room_bytes` are
+    /// enough: as JSON a message may be six times as long.
     pub(super) fn encoded(
         &mut self,
         form: Form,
         channel: &str,
         id: Position,
         deflater: &mut Deflater,
-        keep: bool,
+        room_bytes: usize,
     ) -> Encoded {
         let form = form.of_size(self.payload_bytes, deflater);
         if form == Form::Frame(None) {
@@ -135,7 +136,8 @@ impl Publication {
         }
         let before = self.form_bytes();
         let bytes: Rc<[u8]> = self.encode(form, channel, id, deflater).into();
-        if keep {
+        let place_bytes = heap_bytes((self.encoded.len() + 1) * size_of::<(Form, Rc<[u8]>)>());
+        if held_by(&bytes) + place_bytes <= room_bytes {
             self.encoded.reserve_exact(1);
             self.encoded.push((form, Rc::clone(&bytes)));
         }
