@@ -74,6 +74,18 @@ pub struct Config {
     /// How long an entry outlives its history's limits while some subscriber's socket is full: a burst must reach
     /// a reader whose window is shut for a moment.
     pub lag_grace_ms: u64,
+    /// How long joins and leaves are collected before observers are told what they have come to: a page that is loaded
+    /// anew has not left, and a thousand who come at once are told in one write.
+    pub presence_window_ms: u64,
+    /// Joins and leaves of one window that are told one by one; of more, observers are told how many members there
+    /// are. It is about as many names as a person reads, and an answer to `GET .../members` is shorter.
+    pub presence_changes_max: usize,
+    /// The same for joins and leaves times observers: of large channels a few changes cost as much as many of small
+    /// ones.
+    pub presence_deliveries_max: usize,
+    /// Members that polled last and are not forgotten yet. Each outlives its connection, so connections do not bound
+    /// them; each costs about 250 bytes. 503.
+    pub polling_members_max: usize,
 }
 
 /// What a channel keeps; whichever limit is reached first.
@@ -125,11 +137,26 @@ impl Default for Config {
             unoffered_entries_max: 256,
             unoffered_bytes_max: 1 << 20,
             lag_grace_ms: 1_000,
+            presence_window_ms: 500,
+            presence_changes_max: 64,
+            presence_deliveries_max: 100_000,
+            polling_members_max: 16_384,
         }
     }
 }
 
 impl Config {
+    /// How long a member stays who has polled: one poll that is late, or lost, is no reason to leave.
+    pub(crate) fn presence_linger_ms(&self) -> u64 {
+        self.ping_interval_ms.saturating_mul(2)
+    }
+
+    /// What is kept of joins and leaves for observers who are away between two polls: of those who come back later,
+    /// nobody knows where they are.
+    pub(crate) fn presence_history(&self) -> History {
+        History { entries: PRESENCE_ENTRIES, bytes: PRESENCE_BYTES, age_ms: self.presence_linger_ms() }
+    }
+
     /// What the channel `name` keeps.
     pub fn history_of(&self, name: &str) -> History {
         let fitting = self.history_prefixes.iter().filter(|(prefix, _)| name.starts_with(prefix.as_str()));
@@ -168,15 +195,17 @@ pub enum Limit {
     Wait,
     /// [`CHANNELS_MAX`].
     RequestChannels,
-    /// [`CHANNEL_BYTES_MAX`], [`EVENT_BYTES_MAX`] and that of an `Idempotency-Key`.
+    /// [`CHANNEL_BYTES_MAX`], [`MEMBER_BYTES_MAX`], [`EVENT_BYTES_MAX`] and that of an `Idempotency-Key`.
     NameBytes,
+    /// [`Config::polling_members_max`].
+    PollingMembers,
     /// [`Config::idempotency_keys_max`]: of keys that were forgotten before their time.
     IdempotencyKeys,
 }
 
 impl Limit {
     /// All of them, in the order of their counts.
-    pub const ALL: [Limit; 15] = [
+    pub const ALL: [Limit; 16] = [
         Limit::Connections,
         Limit::Descriptors,
         Limit::AddressConnections,
@@ -191,6 +220,7 @@ impl Limit {
         Limit::Wait,
         Limit::RequestChannels,
         Limit::NameBytes,
+        Limit::PollingMembers,
         Limit::IdempotencyKeys,
     ];
 
@@ -211,6 +241,7 @@ impl Limit {
             "wait",
             "request_channels",
             "name_bytes",
+            "polling_members",
             "idempotency_keys",
         ][self as usize]
     }
@@ -221,6 +252,9 @@ pub const CHANNELS_MAX: usize = 32;
 
 /// Bytes in a channel's name, which every envelope and every list of channels has. 400.
 pub const CHANNEL_BYTES_MAX: usize = 128;
+
+/// Bytes in the name of a member: the tutorial's 32 characters, whatever they are, or an identifier of a token. 400.
+pub const MEMBER_BYTES_MAX: usize = 128;
 
 /// Bytes in the name of an event, kept with each of its messages. 400.
 pub const EVENT_BYTES_MAX: usize = 64;
@@ -256,6 +290,12 @@ pub(crate) const OUTPUT_BYTES: usize = 64 << 10;
 
 /// Subscribers that one turn offers messages to, so that a channel of a million does not stop the rest.
 pub(crate) const DELIVERIES_A_TURN: usize = 16_384;
+
+/// Joins and leaves that are kept: of a few windows.
+const PRESENCE_ENTRIES: u32 = 256;
+
+/// The same in bytes: with names of usual lengths they are as much.
+const PRESENCE_BYTES: usize = 32 << 10;
 
 /// About how much payload the answer of one poll has, of all its channels; the rest comes with the next poll.
 pub(crate) const POLL_BYTES: usize = 64 << 10;

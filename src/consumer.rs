@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use crate::connection::{Connection, ConnectionId, State, World};
-use crate::hub::{ChannelInfo, Draft, Publication, Published, SubscriptionId};
+use crate::hub::{Beginning, ChannelInfo, Draft, Publication, Published, SubscriptionId};
 use crate::metrics::Metrics;
 use crate::router::Request;
 use crate::time::Now;
@@ -220,6 +220,8 @@ pub(crate) struct Call {
     pub(crate) close: Option<CloseCode>,
     pub(crate) poll: Option<PollShape>,
     pub(crate) key: Option<String>,
+    /// By which name the client is present.
+    pub(crate) name: Option<String>,
 }
 
 /// What a consumer can do, and what it can know.
@@ -276,7 +278,9 @@ impl<'a> Context<'a> {
             return;
         }
         let start = self.world.hub.start(channel, since.unwrap_or(Since::Latest));
-        match self.world.hub.subscribe(self.id, channel, start, transport, &self.world.config) {
+        let wanted = Beginning { name: channel.into(), start, presence: None };
+        let World { hub, config, now, .. } = &mut *self.world;
+        match hub.subscribe(self.id, &wanted, transport, *now, config) {
             Ok(_) => self.world.note_behind(self.id),
             Err(status) => self.refuse(status),
         }
@@ -291,7 +295,7 @@ impl<'a> Context<'a> {
     pub fn unsubscribe(&mut self, channel: &str) {
         self.call.wanted.retain(|wanted| &*wanted.name != channel);
         if let Some(subscription) = self.world.hub.subscription_to(self.id, channel) {
-            self.world.hub.unsubscribe(subscription);
+            self.world.unsubscribe(subscription);
         }
     }
 
@@ -300,7 +304,7 @@ impl<'a> Context<'a> {
         if !self.call.wanted.is_empty() {
             return self.call.wanted.iter().map(|wanted| Rc::clone(&wanted.name)).collect();
         }
-        self.world.hub.subscriptions_of(self.id).map(|id| Rc::clone(self.name_of(id))).collect()
+        self.world.hub.channels_of(self.id).map(|id| Rc::clone(self.name_of(id))).collect()
     }
 
     fn name_of(&self, id: SubscriptionId) -> &Rc<str> {

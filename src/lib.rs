@@ -72,7 +72,7 @@ pub mod wire;
 pub use config::{Config, History, Limit};
 pub use consumer::{Action, Consumer, Context, Message, Polled, Reason, Render};
 pub use engine::{Engine, Readiness, Seed, Stream};
-pub use hub::{ChannelInfo, ConnectionId, Publication, Published, Transport};
+pub use hub::{ChannelInfo, ConnectionId, MemberInfo, Publication, Published, Transport};
 pub use metrics::Metrics;
 pub use router::Request;
 pub use server::{Address, Error, Publisher, Server};

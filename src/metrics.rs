@@ -53,6 +53,10 @@ pub struct Metrics {
     pub channels: usize,
     /// Subscriptions that exist now.
     pub subscriptions: usize,
+    /// Members now: names in channels, each once in each.
+    pub members: usize,
+    /// Subscriptions now that are told who comes and goes.
+    pub observers: usize,
     /// Bytes held for clients now: their connections, unfinished input, output that they have not taken.
     pub client_bytes: usize,
     /// Bytes held for channels now: messages, their encodings, subscriptions, idempotency keys.

@@ -93,6 +93,9 @@ impl Consumer for Channel {
     fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
         let name = cx.request().map_or("", |request| request.param("name"));
         cx.subscribe(name);
+        if let Some(name) = cx.request().and_then(|request| request.query("name")) {
+            cx.present_as(&name);
+        }
         Ok(())
     }
 
@@ -326,6 +329,32 @@ fn idempotency_keys_are_counted() {
             engine.ready(ids[0], Readiness { readable: true, ..Readiness::default() }, at(0));
         }
     });
+}
+
+/// Requests of 10,000 clients with a name each, on connections of their own or one after the other on one.
+fn come(engine: &mut Engine<Wire>, query: &str, fields: &str, on_one: bool) {
+    let mut ids =
+        open(engine, 1, b"GET /channel/a?presence=1 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n");
+    for number in 0..COUNT {
+        if !on_one || number == 0 {
+            ids.push(engine.accept(Wire(number), None, at(0)).unwrap_or_else(|_| panic!("there is room")));
+        }
+        let name = format!("{:030}", number * 7_919 % COUNT);
+        INPUT.set(format!("GET /channel/a?name={name}{query} HTTP/1.1\r\nHost: x\r\n{fields}\r\n").into_bytes().into());
+        engine.ready(ids[ids.len() - 1], Readiness { readable: true, ..Readiness::default() }, at(0));
+        if number % 100 == 0 {
+            engine.turn(at(0));
+        }
+    }
+    assert_eq!(engine.metrics().members, COUNT as usize);
+}
+
+#[test]
+fn members_are_counted() {
+    let stream = "Accept: text/event-stream\r\n";
+    assert_counted("members", |engine| come(engine, "", stream, false));
+    assert_counted("members who observe", |engine| come(engine, "&presence=1", stream, false));
+    assert_counted("members who polled", |engine| come(engine, "", "", true));
 }
 
 #[test]

@@ -21,7 +21,7 @@ impl Visit<'_> {
     pub(crate) fn delivery(&self) -> Delivery {
         match &self.connection.state {
             State::Poll(..) => Delivery::Poll,
-            State::EventStream(stream) if stream.several => Delivery::Own,
+            State::EventStream(stream) if stream.own_ids => Delivery::Own,
             State::EventStream(stream) => Delivery::Shared(stream.form),
             State::WebSocket(websocket, _) => Delivery::Shared(websocket.form),
             _ => Delivery::None,
@@ -63,7 +63,7 @@ impl Visit<'_> {
 
     fn append(&mut self, subscription: SubscriptionId, offset: u64, bytes: &[u8]) {
         if let State::EventStream(stream) = self.connection.state
-            && stream.several
+            && stream.own_ids
         {
             // The id is the position after this event, so the cursor goes first.
             let before = self.world.hub.subscription(subscription).cursor;
@@ -86,6 +86,9 @@ impl Visit<'_> {
                     self.close_for_lag();
                 }
                 return false;
+            }
+            State::WebSocket(..) if self.world.hub.observed_by(subscription).is_some() => {
+                self.push_members_frame(subscription);
             }
             State::WebSocket(..) => {
                 let channel = self.world.hub.channel_name(self.world.hub.subscription(subscription).channel).clone();

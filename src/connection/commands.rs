@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use super::Visit;
 use crate::consumer::{Action, Call, Consumer, Message, Wanted};
-use crate::hub::Transport;
+use crate::hub::{Beginning, Transport};
 use crate::wire::close::CloseCode;
-use crate::wire::command::{Ack, Command, Data, parse, push_ack, push_error, push_subscribed, push_unsubscribed};
+use crate::wire::command::{Ack, Command, Data, parse, push_ack, push_error, push_unsubscribed};
 use crate::wire::content::Framing;
 use crate::wire::position::Since;
 use crate::wire::status::Status;
@@ -46,9 +46,9 @@ impl Visit<'_> {
         call: &mut Call,
     ) -> Result<(), Status> {
         match command {
-            Command::Subscribe { channel, since } => {
+            Command::Subscribe { channel, since, presence } => {
                 consumer.authorize(Action::Subscribe, &channel, &mut self.context(call, None))?;
-                self.subscribe_by_command(&channel, since, ack)
+                self.subscribe_by_command(&channel, since, presence, ack)
             }
             Command::Unsubscribe { channel } => self.unsubscribe_by_command(&channel, ack),
             Command::Publish { channel, data, event } => {
@@ -79,17 +79,22 @@ impl Visit<'_> {
         }
     }
 
-    fn subscribe_by_command(&mut self, channel: &str, since: Since, ack: &Ack) -> Result<(), Status> {
+    fn subscribe_by_command(
+        &mut self,
+        channel: &str,
+        since: Since,
+        presence: Option<Since>,
+        ack: &Ack,
+    ) -> Result<(), Status> {
         if self.world.hub.subscription_to(self.id, channel).is_some() {
             return Err(Status::new(409).detail(format!("already subscribed to {channel:?}")));
         }
         let start = self.world.hub.start(channel, since);
-        self.world.hub.subscribe(self.id, channel, start, Transport::WebSocket, &self.world.config)?;
-        let begin = self.world.hub.position(start.cursor);
-        self.push_json(|json| push_subscribed(json, channel, start.unknown.unwrap_or(begin), ack));
-        if let Some(from) = start.unknown {
-            self.push_gap_frame(channel, from, begin);
-        }
+        let wanted = Beginning { name: channel.into(), start, presence };
+        let mut unknown = Vec::new();
+        let subscription = self.world.begin(self.id, &wanted, Transport::WebSocket, false, &mut unknown)?;
+        self.confirm_subscription(subscription, &unknown, ack);
+        self.push_unknown_frames(&unknown);
         self.world.note_behind(self.id);
         Ok(())
     }
@@ -99,7 +104,7 @@ impl Visit<'_> {
         let subscription =
             subscription.ok_or_else(|| Status::new(404).detail(format!("not subscribed to {channel:?}")))?;
         let name = Rc::clone(self.world.hub.channel_name(self.world.hub.subscription(subscription).channel));
-        self.world.hub.unsubscribe(subscription);
+        self.world.unsubscribe(subscription);
         self.connection.backlog_mut().leave(&name);
         self.push_json(|json| push_unsubscribed(json, channel, ack));
         Ok(())

@@ -16,14 +16,14 @@ use crate::wire::status::Status;
 #[derive(Clone, Copy)]
 pub(crate) struct EventStream {
     pub(super) form: Form,
-    /// With several channels the `id:` is the client's own vector of positions.
-    pub(super) several: bool,
+    /// The `id:` is the client's own position: of several channels, or with its place among joins and leaves.
+    pub(super) own_ids: bool,
     discarded: u32,
 }
 
 impl EventStream {
-    pub(super) fn new(form: Form, several: bool) -> EventStream {
-        EventStream { form, several, discarded: 0 }
+    pub(super) fn new(form: Form, own_ids: bool) -> EventStream {
+        EventStream { form, own_ids, discarded: 0 }
     }
 }
 
@@ -43,27 +43,29 @@ impl Visit<'_> {
         response::push_connection(output, false, terms.http10());
         response::push_end(output);
         push_retry(output, retry_ms);
-        let mut vector: Vec<(SubscriptionId, Position)> = self.vector().collect();
-        for unknown in unknown {
-            set(&mut vector, unknown.subscription, unknown.from);
-        }
-        push_position(&mut self.world.output, joined(&vector));
+        // Before its gaps, then after one after the other.
+        let at = |told: usize| {
+            let rest = &unknown[told..];
+            self.world.joined(self.world.hub.subscriptions_of(self.id), |of| {
+                rest.iter().find(|unknown| unknown.subscription == of).map(|unknown| unknown.from)
+            })
+        };
+        let ids: Vec<String> = (0..=unknown.len()).map(at).collect();
+        push_position(&mut self.world.output, &ids[0]);
         self.connection.state = State::EventStream(stream);
-        for unknown in unknown {
-            set(&mut vector, unknown.subscription, unknown.to);
-            self.push_gap_event(unknown.subscription, unknown.from, unknown.to, &joined(&vector));
+        for (unknown, id) in unknown.iter().zip(&ids[1..]) {
+            self.push_gap_event(unknown.subscription, unknown.from, unknown.to, id);
         }
         self.world.schedule(self.id, self.world.config.ping_interval_ms);
         self.world.note_behind(self.id);
     }
 
-    fn vector(&self) -> impl Iterator<Item = (SubscriptionId, Position)> {
-        let hub = &self.world.hub;
-        hub.subscriptions_of(self.id).map(|id| (id, hub.position(hub.subscription(id).cursor)))
-    }
-
-    /// `event: gap` with the envelope, and as `id:` the client's position after it.
+    /// `event: gap` with the envelope, and as `id:` the client's position after it. For joins and leaves it is
+    /// `event: members`.
     pub(super) fn push_gap_event(&mut self, subscription: SubscriptionId, from: Position, to: Position, id: &str) {
+        if self.world.hub.observed_by(subscription).is_some() {
+            return self.push_members_event(subscription, id);
+        }
         let name = self.world.hub.channel_name(self.world.hub.subscription(subscription).channel);
         let mut json = Vec::new();
         push_gap(&mut json, name, from, to);
@@ -74,7 +76,7 @@ impl Visit<'_> {
 
     /// The client's position on all its channels, as its last `id:` says it.
     pub(super) fn id_of_all(&self) -> String {
-        joined(&self.vector().collect::<Vec<_>>())
+        self.world.joined(self.world.hub.subscriptions_of(self.id), |_| None)
     }
 
     /// Appends one event of one of several channels: the client's own id, then the lines that all share.
@@ -113,14 +115,4 @@ impl Visit<'_> {
         self.end_consumer(reason);
         self.drain_then_go(false);
     }
-}
-
-fn set(vector: &mut [(SubscriptionId, Position)], subscription: SubscriptionId, position: Position) {
-    if let Some(entry) = vector.iter_mut().find(|(id, _)| *id == subscription) {
-        entry.1 = position;
-    }
-}
-
-fn joined(vector: &[(SubscriptionId, Position)]) -> String {
-    vector.iter().map(|(_, position)| position.to_string()).collect::<Vec<_>>().join(",")
 }

@@ -42,6 +42,7 @@ mod event_stream;
 mod expiry;
 mod overload;
 mod poll;
+mod presence;
 mod publish;
 mod rate;
 mod request;
@@ -124,7 +125,7 @@ impl Connection {
         self.backlog.is_none()
             && match &self.state {
                 State::WebSocket(websocket, _) => websocket.form == form,
-                State::EventStream(stream) => stream.form == form && !stream.several,
+                State::EventStream(stream) => stream.form == form && !stream.own_ids,
                 _ => false,
             }
     }
@@ -363,7 +364,7 @@ impl Visit<'_> {
             log::debug!("{}: {} ends: {reason:?}", self.id.0, self.connection.state.name());
             consumer.disconnect(reason, &mut self.context(&mut Call::default(), None));
         }
-        self.world.hub.leave(self.id);
+        self.world.leave(self.id);
         if let Some(backlog) = &mut self.connection.backlog {
             // The subscriptions' numbers will be those of others, whose cursors are not to be moved.
             backlog.marks = Vec::new();

@@ -48,6 +48,8 @@ impl PollBody {
 struct Share {
     subscription: SubscriptionId,
     channel: ChannelId,
+    /// It is of joins and leaves: its gap is told as one of the messages.
+    is_presence: bool,
     gap: bool,
     /// The messages after `from`, up to and with `through`.
     from: u64,
@@ -178,7 +180,7 @@ impl Visit<'_> {
         let mut next = self.world.hub.first_subscription(self.id);
         while let Some(subscription) = next {
             let share = self.world.share(subscription, poll.limit, unknown);
-            self.world.counters.gaps += u64::from(share.gap);
+            self.world.counters.gaps += u64::from(share.gap && !share.is_presence);
             self.world.mark(subscription, share.through);
             // The client is away until its next poll: what is published meanwhile must wait for it.
             self.world.hub.note_lag(share.channel, self.world.now, &self.world.config);
@@ -193,7 +195,15 @@ impl World {
         let gap = self.hub.gap(subscription);
         let from = gap.map_or(cursor, |(_, to)| to.offset);
         let through = self.hub.last_within(channel, from, limit, POLL_BYTES / self.hub.count_of(connection).max(1));
-        Share { subscription, channel, gap: gap.is_some() || unknown.contains(&subscription), from, through }
+        let is_presence = self.hub.observed_by(subscription).is_some();
+        Share {
+            subscription,
+            channel,
+            is_presence,
+            gap: gap.is_some() || unknown.contains(&subscription),
+            from,
+            through,
+        }
     }
 
     /// Appends the cursors after the answer, joined by commas, to the output; says whether there is a gap.
@@ -214,11 +224,8 @@ impl World {
         let mut gap = false;
         for (index, subscription) in self.hub.subscriptions_of(connection).enumerate() {
             let share = self.share(subscription, limit, unknown);
-            gap |= share.gap;
-            if index > 0 {
-                out.push(b',');
-            }
-            crate::wire::envelope::push_formatted(out, format_args!("{}", self.hub.position(share.through)));
+            gap |= share.gap && !share.is_presence;
+            self.push_place(out, subscription, self.hub.position(share.through), index == 0);
         }
         gap
     }
@@ -226,9 +233,9 @@ impl World {
     /// Has `body` hold what this poll is to get: made anew only if it holds something else.
     fn prepare_body(&mut self, body: &mut PollBody, connection: ConnectionId, poll: Poll, unknown: &[SubscriptionId]) {
         let mut shares = self.hub.subscriptions_of(connection).map(|id| self.share(id, poll.limit, unknown));
-        let (first, several) = (shares.next(), shares.next().is_some());
+        let (first, is_alone) = (shares.next(), shares.next().is_none());
         drop(shares);
-        let of = first.filter(|_| !several).map(|share| {
+        let of = first.filter(|_| is_alone).map(|share| {
             let cursor = self.hub.subscription(share.subscription).cursor;
             (share.channel, cursor, share.from, self.hub.newest_of(share.channel), poll.limit, share.gap)
         });
@@ -240,7 +247,7 @@ impl World {
         body.bytes.extend_from_slice(br#"{"cursor":""#);
         let gap = self.push_vector_to(&mut body.bytes, connection, poll.limit, unknown);
         body.bytes.extend_from_slice(if gap { br#"","gap":true"# } else { br#"","gap":false"# });
-        if several {
+        if self.hub.channels_of(connection).nth(1).is_some() {
             self.push_gaps(&mut body.bytes, connection, poll.limit, unknown);
         }
         body.bytes.extend_from_slice(br#","messages":["#);
@@ -252,8 +259,7 @@ impl World {
     fn push_gaps(&self, out: &mut Vec<u8>, connection: ConnectionId, limit: u16, unknown: &[SubscriptionId]) {
         out.extend_from_slice(br#","gaps":["#);
         let mut first = true;
-        for share in
-            self.hub.subscriptions_of(connection).map(|id| self.share(id, limit, unknown)).filter(|share| share.gap)
+        for share in self.hub.channels_of(connection).map(|id| self.share(id, limit, unknown)).filter(|share| share.gap)
         {
             if !std::mem::take(&mut first) {
                 out.push(b',');
@@ -268,16 +274,25 @@ impl World {
         let start = out.len();
         while let Some(subscription) = next {
             let share = self.share(subscription, limit, unknown);
+            if share.gap && share.is_presence {
+                push_comma(out, start);
+                self.push_members(out, subscription);
+            }
             for offset in share.from + 1..=share.through {
                 if let Some(envelope) = self.hub.encode(share.channel, offset, Form::Envelope) {
-                    if out.len() > start {
-                        out.push(b',');
-                    }
+                    push_comma(out, start);
                     out.extend_from_slice(&envelope);
                 }
             }
             next = self.hub.next_subscription(subscription);
         }
+    }
+}
+
+/// Between the elements of the array that begins at `start`.
+fn push_comma(out: &mut Vec<u8>, start: usize) {
+    if out.len() > start {
+        out.push(b',');
     }
 }
 

@@ -5,12 +5,13 @@ use std::rc::Rc;
 
 use super::event_stream::EventStream;
 use super::poll::Poll;
+use super::presence::observes;
 use super::respond::Terms;
 use super::upgrade::{handshake_of, upgrade_required};
 use super::{State, Visit, World};
 use crate::config::Limit;
 use crate::consumer::{Call, Consumer, PollShape, Reason, Wanted};
-use crate::hub::{Form, Start, SubscriptionId, Transport};
+use crate::hub::{Beginning, ConnectionId, Form, SubscriptionId, Transport};
 use crate::router::Request;
 use crate::wire::head::Method;
 use crate::wire::position::{Position, Since};
@@ -54,11 +55,16 @@ impl Visit<'_> {
         only_polls: bool,
         terms: Terms,
     ) -> Result<(), Response> {
-        let starts = self.starts(&call.wanted, since_of(request).as_deref())?;
+        let observes = observes(request)?;
+        let starts = self.starts(&call.wanted, since_of(request).as_deref(), observes)?;
         let several = starts.len() > 1;
+        // HEAD only looks.
+        if let Some(name) = call.name.as_ref().filter(|_| !terms.head_only) {
+            self.world.hub.name(self.id, name)?;
+        }
         let handshake = if only_polls { None } else { handshake_of(request, &self.world.config)? };
         if let Some(handshake) = handshake {
-            let raw = raw_of(request)?.unwrap_or(!several);
+            let raw = raw_of(request, observes)?.unwrap_or(!several);
             let unknown = self.enter(&starts, Transport::WebSocket, false)?;
             self.begin_websocket(&handshake, raw, &unknown);
             self.say_after_connect(call);
@@ -72,14 +78,14 @@ impl Visit<'_> {
             self.begin_own_poll(shape, &starts, terms);
             return Ok(());
         }
-        let raw = raw_of(request)?;
+        let raw = raw_of(request, observes)?;
         if raw == Some(true) && several {
             return Err(Status::new(400).detail("form=raw is for one channel: several come as form=json").into());
         }
         if !only_polls && request.head().accepts_event_stream() && request.method() == Method::Get {
             let form = if raw.unwrap_or(!several) { Form::Event } else { Form::EnvelopeEvent };
             let unknown = self.enter(&starts, Transport::EventStream, false)?;
-            self.begin_event_stream(EventStream::new(form, several), terms, &unknown);
+            self.begin_event_stream(EventStream::new(form, several || observes), terms, &unknown);
             return Ok(());
         }
         let wait_ms = if terms.head_only { 0 } else { wait_of(request, self.world.config.wait_s_max)? };
@@ -91,10 +97,10 @@ impl Visit<'_> {
     }
 
     /// Begins a poll of the application's own shape. Where its channels cannot be had, it waits as if nothing came.
-    fn begin_own_poll(&mut self, shape: PollShape, starts: &[(Rc<str>, Start)], terms: Terms) {
+    fn begin_own_poll(&mut self, shape: PollShape, starts: &[Beginning], terms: Terms) {
         let unknown = self.enter(starts, Transport::LongPoll, false).unwrap_or_else(|refusal| {
             log::debug!("{}: a poll waits for nothing: {refusal}", self.id.0);
-            self.world.hub.leave(self.id);
+            self.world.leave(self.id);
             self.world.transports[Transport::LongPoll as usize] += 1;
             Vec::new()
         });
@@ -105,33 +111,25 @@ impl Visit<'_> {
 
     /// Where each channel begins that the consumer wants. A vector of positions names all of them, also those that the
     /// consumer has begin elsewhere.
-    fn starts(&self, wanted: &[Wanted], since: Option<&str>) -> Result<Vec<(Rc<str>, Start)>, Status> {
+    fn starts(&self, wanted: &[Wanted], since: Option<&str>, observes: bool) -> Result<Vec<Beginning>, Status> {
         let asked = match since.filter(|_| wanted.iter().any(|wanted| wanted.since.is_none())) {
             Some(text) => Since::parse_vector(text, wanted.len())?,
             None => vec![Since::Latest; wanted.len()],
         };
-        let start = |(wanted, asked): (&Wanted, Since)| {
-            (Rc::clone(&wanted.name), self.world.hub.start(&wanted.name, wanted.since.unwrap_or(asked)))
+        let mut of_presence = since.unwrap_or_default().split(',').map(Since::of_presence);
+        let begin = |(wanted, asked): (&Wanted, Since)| Beginning {
+            name: Rc::clone(&wanted.name),
+            start: self.world.hub.start(&wanted.name, wanted.since.unwrap_or(asked)),
+            presence: observes.then(|| of_presence.next().unwrap_or(Since::Latest)),
         };
-        Ok(wanted.iter().zip(asked).map(start).collect())
+        Ok(wanted.iter().zip(asked).map(begin).collect())
     }
 
     /// Subscribes to the channels, either all or none. One that gets its answer at once needs no room for them.
-    fn enter(
-        &mut self,
-        starts: &[(Rc<str>, Start)],
-        transport: Transport,
-        at_once: bool,
-    ) -> Result<Vec<Unknown>, Status> {
+    fn enter(&mut self, starts: &[Beginning], transport: Transport, at_once: bool) -> Result<Vec<Unknown>, Status> {
         let mut unknown = Vec::new();
-        for (name, start) in starts {
-            let World { hub, config, .. } = &mut *self.world;
-            let subscription = match at_once {
-                true => hub.subscribe_briefly(self.id, name, *start, config)?,
-                false => hub.subscribe(self.id, name, *start, transport, config)?,
-            };
-            let to = hub.position(start.cursor);
-            unknown.extend(start.unknown.map(|from| Unknown { subscription, from, to }));
+        for wanted in starts {
+            self.world.begin(self.id, wanted, transport, at_once, &mut unknown)?;
         }
         self.world.transports[transport as usize] += 1;
         Ok(unknown)
@@ -148,6 +146,32 @@ impl Visit<'_> {
     }
 }
 
+impl World {
+    /// Subscribes to one channel, and right behind it to who comes and goes, where that is asked for. What begins
+    /// behind a gap is added to `unknown`.
+    pub(super) fn begin(
+        &mut self,
+        id: ConnectionId,
+        wanted: &Beginning,
+        transport: Transport,
+        at_once: bool,
+        unknown: &mut Vec<Unknown>,
+    ) -> Result<SubscriptionId, Status> {
+        let World { hub, config, now, .. } = self;
+        // Who is present, or observes, stays for a while: that does not go with the answer.
+        let begun = match at_once && wanted.presence.is_none() && !hub.has_name(id) {
+            true => hub.subscribe_briefly(id, wanted, config)?,
+            false => hub.subscribe(id, wanted, transport, *now, config)?,
+        };
+        let starts = [Some((begun.subscription, wanted.start)), begun.observer];
+        for (subscription, start) in starts.into_iter().flatten() {
+            let to = hub.position(start.cursor);
+            unknown.extend(start.unknown.map(|from| Unknown { subscription, from, to }));
+        }
+        Ok(begun.subscription)
+    }
+}
+
 /// `Last-Event-ID` wins: a browser that reconnects sends the URL as it was. `If-None-Match` stands in for what is
 /// missing.
 fn since_of<'a>(request: &Request<'a>) -> Option<Cow<'a, str>> {
@@ -159,9 +183,14 @@ fn since_of<'a>(request: &Request<'a>) -> Option<Cow<'a, str>> {
     last_event_id.or_else(|| request.query("since")).or_else(entity_tag)
 }
 
-fn raw_of(request: &Request) -> Result<Option<bool>, Status> {
+/// Who is to be told of joins and leaves needs envelopes.
+fn raw_of(request: &Request, observes: bool) -> Result<Option<bool>, Status> {
     match request.query("form").as_deref() {
-        None => Ok(None),
+        None => Ok(observes.then_some(false)),
+        Some("raw") if observes => {
+            let detail = "form=raw has only payloads: presence=1 tells joins and leaves, which come as form=json";
+            Err(Status::new(400).detail(detail))
+        }
         Some("raw") => Ok(Some(true)),
         Some("json") => Ok(Some(false)),
         Some(other) => Err(Status::new(400).detail(format!("form={other:?}: form is raw or json"))),

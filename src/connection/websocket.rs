@@ -5,7 +5,7 @@ use super::upgrade::{Handshake, SUBPROTOCOL};
 use super::{State, Visit, World};
 use crate::config::{Config, Limit, RECEIVE_BYTES};
 use crate::consumer::{Call, Consumer, Message, Reason};
-use crate::hub::Form;
+use crate::hub::{Form, SubscriptionId};
 use crate::wire::close::{self, CloseCode, Violation};
 use crate::wire::command::{Ack, push_subscribed};
 use crate::wire::envelope::{Payload, push_direct, push_gap};
@@ -100,13 +100,10 @@ impl Visit<'_> {
         if handshake.subprotocol {
             self.confirm_subscriptions(unknown);
         }
-        for gap in unknown {
-            if let Form::Frame(_) = form {
-                return self.close_for_lag();
-            }
-            let channel = self.world.hub.channel_name(self.world.hub.subscription(gap.subscription).channel).clone();
-            self.push_gap_frame(&channel, gap.from, gap.to);
+        if !unknown.is_empty() && matches!(form, Form::Frame(_)) {
+            return self.close_for_lag();
         }
+        self.push_unknown_frames(unknown);
     }
 
     /// What `connect` has sent, and its close, now that they can be written.
@@ -123,15 +120,30 @@ impl Visit<'_> {
 
     /// Tells a client of `redpoll.v1` what its URL subscribed it to.
     fn confirm_subscriptions(&mut self, unknown: &[Unknown]) {
-        let mut next = self.world.hub.first_subscription(self.id);
-        while let Some(subscription) = next {
-            let (channel, cursor) =
-                (self.world.hub.subscription(subscription).channel, self.world.hub.subscription(subscription).cursor);
-            let name = self.world.hub.channel_name(channel).clone();
-            let gap = unknown.iter().find(|unknown| unknown.subscription == subscription);
-            let position = gap.map_or(self.world.hub.position(cursor), |gap| gap.from);
-            self.push_json(|json| push_subscribed(json, &name, position, &Ack::default()));
-            next = self.world.hub.next_subscription(subscription);
+        let all: Vec<SubscriptionId> = self.world.hub.channels_of(self.id).collect();
+        for subscription in all {
+            self.confirm_subscription(subscription, unknown, &Ack::default());
+        }
+    }
+
+    pub(super) fn confirm_subscription(&mut self, subscription: SubscriptionId, unknown: &[Unknown], ack: &Ack) {
+        let name = self.world.hub.channel_name(self.world.hub.subscription(subscription).channel).clone();
+        let observer = self.world.hub.next_subscription(subscription);
+        let observer = observer.filter(|next| self.world.hub.observed_by(*next).is_some());
+        let cursor = self.world.joined([Some(subscription), observer].into_iter().flatten(), |of| {
+            unknown.iter().find(|unknown| unknown.subscription == of).map(|unknown| unknown.from)
+        });
+        self.push_json(|json| push_subscribed(json, &name, cursor, ack));
+    }
+
+    /// Tells what is missing before the first message.
+    pub(super) fn push_unknown_frames(&mut self, unknown: &[Unknown]) {
+        for gap in unknown {
+            let channel = self.world.hub.channel_name(self.world.hub.subscription(gap.subscription).channel).clone();
+            match self.world.hub.observed_by(gap.subscription) {
+                Some(_) => self.push_members_frame(gap.subscription),
+                None => self.push_gap_frame(&channel, gap.from, gap.to),
+            }
         }
     }
 

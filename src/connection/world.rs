@@ -84,12 +84,24 @@ impl World {
             encodings: hub.encodings,
             channels: hub.channels,
             subscriptions: hub.subscriptions,
+            members: hub.members,
+            observers: hub.observers,
             client_bytes: self.hub.memory.client_bytes + self.limit_bytes(),
             channel_bytes: self.hub.memory.channel_bytes,
             shed_publications: self.hub.memory.refused(),
             table_bytes: self.hub.memory.table_bytes,
             ..self.counters.clone()
         }
+    }
+
+    /// Ends a subscription.
+    pub(crate) fn unsubscribe(&mut self, subscription: SubscriptionId) {
+        self.hub.unsubscribe(subscription, self.now, &self.config);
+    }
+
+    /// Ends all subscriptions of a connection.
+    pub(crate) fn leave(&mut self, id: ConnectionId) {
+        self.hub.leave(id, self.now, &self.config);
     }
 
     /// Sets a connection's timer, or to when it must end if that is sooner.

@@ -220,6 +220,7 @@ impl<S: Stream> Engine<S> {
         self.read_unread();
         self.fire_timers();
         self.end_polls();
+        self.world.hub.tell_presence(now, &self.world.config);
         self.deliver_behind();
         self.deliver_dirty(DELIVERIES_A_TURN);
         self.world.sweep_rates();
@@ -233,7 +234,7 @@ impl<S: Stream> Engine<S> {
         if world.hub.is_dirty() || ![&world.unread, &world.behind, &world.ended].iter().all(|list| list.is_empty()) {
             return Some(Duration::ZERO);
         }
-        let deadlines = [next, world.wheel.next()];
+        let deadlines = [next, world.wheel.next(), world.hub.next_presence()];
         deadlines.into_iter().flatten().map(|tick| Duration::from_millis(now.until_ms(tick))).min()
     }
 

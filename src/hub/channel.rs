@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::pinned::Pinned;
+use super::presence::Room;
 use super::publication::{COUNTS_BYTES, Encoded, Form, Publication};
 use super::subscription::{ChannelId, SubscriptionId};
 use crate::config::{Config, History};
@@ -37,6 +38,10 @@ pub(crate) struct Channel {
     pub(super) dirty: bool,
     /// Until when some member, which could not take everything or is away between two polls, is waited for.
     lag_until_ms: u64,
+    /// Who is there by name, where somebody is, or is observed.
+    pub(super) room: Option<Box<Room>>,
+    /// The channel whose joins and leaves this one tells.
+    pub(super) of: Option<ChannelId>,
 }
 
 /// A walk over a channel's members, from the last to the first.
@@ -87,6 +92,8 @@ impl Channel {
             pass: None,
             dirty: false,
             lag_until_ms: 0,
+            room: None,
+            of: None,
         }
     }
 
@@ -222,6 +229,13 @@ impl Channel {
         released_bytes
     }
 
+    /// Evicts everything, and one more that nobody can have got: whoever subscribes has missed something.
+    pub(super) fn skip(&mut self, pinned: &mut Pinned) -> usize {
+        let released_bytes = self.clear(pinned);
+        self.evicted_through += 1;
+        released_bytes
+    }
+
     /// Takes everything as offered, also for a walk that is under way: there is nobody, or nothing, to wait for.
     fn offer_to_nobody(&mut self) {
         self.offered_through = self.newest();
@@ -264,8 +278,8 @@ impl Channel {
         }
     }
 
-    /// Nobody subscribes, nothing is kept and nothing is to be delivered.
+    /// Nobody subscribes or is present, nothing is kept and nothing is to be delivered.
     pub(super) fn is_forgettable(&self) -> bool {
-        self.members.is_empty() && self.log.is_empty() && !self.dirty
+        self.members.is_empty() && self.log.is_empty() && !self.dirty && self.room.is_none()
     }
 }

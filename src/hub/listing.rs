@@ -32,6 +32,8 @@ pub(crate) struct Counts {
     pub(crate) encodings: u64,
     /// Idempotency keys forgotten before their time.
     pub(crate) crowded_out: u64,
+    pub(crate) members: usize,
+    pub(crate) observers: usize,
 }
 
 impl Hub {
@@ -54,14 +56,16 @@ impl Hub {
         }
     }
 
-    /// Channels, subscriptions, publications and encodings so far.
+    /// Channels, subscriptions and presence now; publications and encodings so far.
     pub(crate) fn counts(&self) -> Counts {
         Counts {
-            channels: self.channels.len(),
-            subscriptions: self.subscriptions.len(),
+            channels: self.channels.len() - self.presence.siblings,
+            subscriptions: self.subscriptions.len() - self.presence.observers,
             published: self.published,
             encodings: self.encodings,
             crowded_out: self.answers.crowded_out,
+            members: self.presence.members,
+            observers: self.presence.observers,
         }
     }
 }

@@ -154,7 +154,8 @@ impl Hub {
     /// Counts what the tables take beyond what is in them, those of `connections` among them.
     pub(crate) fn count_tables(&mut self, connections: usize, others_bytes: usize, limit_bytes: usize) {
         let ages = self.ages.spare_bytes(self.channels.len());
-        let own = self.channels.spare_bytes() + self.subscriptions.spare_bytes(connections) + ages;
+        let rooms = self.presence.timers.spare_bytes(self.presence.rooms);
+        let own = self.channels.spare_bytes() + self.subscriptions.spare_bytes(connections) + ages + rooms;
         self.memory.table_bytes = own + others_bytes;
         self.memory.limit_bytes = limit_bytes;
     }
@@ -183,7 +184,7 @@ impl Hub {
 
     /// Whether so many channels may be made.
     pub(super) fn check_channels(&self, new: usize, config: &Config) -> Result<(), Status> {
-        match self.channels.len() + new <= config.channels_max {
+        match self.channels.len() - self.presence.siblings + new <= config.channels_max {
             true => Ok(()),
             false => {
                 let most = config.channels_max;

@@ -8,16 +8,19 @@ mod delivery;
 mod idempotency;
 mod listing;
 mod memory;
+mod observe;
 mod pinned;
+mod presence;
 mod publication;
 mod shed;
+mod subscribe;
 mod subscription;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
-use crate::config::{Config, Limit};
+use crate::config::Config;
 use crate::pages::Table;
 use crate::time::{Now, Tick};
 use crate::timer::Wheel;
@@ -32,6 +35,8 @@ use idempotency::Answers;
 pub use listing::ChannelInfo;
 use memory::Memory;
 use pinned::Pinned;
+pub use presence::MemberInfo;
+use presence::Presence;
 pub(crate) use publication::Form;
 pub use publication::Publication;
 pub(crate) use shed::largest_first;
@@ -69,6 +74,16 @@ pub(crate) struct Start {
     pub(crate) unknown: Option<Position>,
 }
 
+/// A subscription that is to be made.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    /// The channel.
+    pub(crate) name: Rc<str>,
+    pub(crate) start: Start,
+    /// Where to begin with who comes and goes, where that is to be told.
+    pub(crate) presence: Option<Since>,
+}
+
 /// All channels and all subscriptions.
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -88,6 +103,7 @@ pub(crate) struct Hub {
     answers: Answers,
     /// What has been evicted and is still being written.
     pinned: Pinned,
+    presence: Presence,
     /// What was delivered last.
     batch: Option<Batch>,
     /// Of all connections: no message depends on the one before.
@@ -112,6 +128,7 @@ impl Hub {
             floors: Box::new([0; NAME_CLASSES]),
             answers: Answers::default(),
             pinned: Pinned::default(),
+            presence: Presence::new(present),
             batch: None,
             deflater: Deflater::new(config.deflate_from_bytes),
             memory: Memory::new(config.memory_bytes_max),
@@ -154,10 +171,13 @@ impl Hub {
 
     /// Where a subscription to `name` begins that asks for `since`. Makes nothing.
     pub(crate) fn start(&self, name: &str, since: Since) -> Start {
-        let (evicted_through, newest) = match self.find(name) {
-            Some(channel) => (channel.evicted_through, channel.newest()),
-            None => (self.floors[class_of(name)], self.floors[class_of(name)]),
-        };
+        let floor = self.floors[class_of(name)];
+        let (evicted_through, newest) =
+            self.find(name).map_or((floor, floor), |channel| (channel.evicted_through, channel.newest()));
+        self.start_between(evicted_through, newest, since)
+    }
+
+    fn start_between(&self, evicted_through: u64, newest: u64, since: Since) -> Start {
         let cursor = match since {
             Since::Latest => newest,
             Since::Last => newest.saturating_sub(1).max(evicted_through),
@@ -177,70 +197,6 @@ impl Hub {
         Position { epoch: self.epoch, offset }
     }
 
-    /// Makes `connection` a member of the channel, which is made if it does not exist.
-    pub(crate) fn subscribe(
-        &mut self,
-        connection: ConnectionId,
-        name: &str,
-        start: Start,
-        transport: Transport,
-        config: &Config,
-    ) -> Result<SubscriptionId, Status> {
-        if self.subscriptions.count(connection) >= config.subscriptions_max {
-            let detail = format!("a connection may have {} subscriptions", config.subscriptions_max);
-            return Err(Status::new(503).detail(detail).limit(Limit::Subscriptions));
-        }
-        self.memory.admit(SUBSCRIPTION_BYTES)?;
-        let id = self.open(name, config)?;
-        Ok(self.add_member(connection, id, start, transport))
-    }
-
-    /// The same for an answer that is given at once: its channel goes with it, and does not count.
-    pub(crate) fn subscribe_briefly(
-        &mut self,
-        connection: ConnectionId,
-        name: &str,
-        start: Start,
-        config: &Config,
-    ) -> Result<SubscriptionId, Status> {
-        check_channel_name(name)?;
-        let known = self.names.get(name).copied();
-        let id = known.unwrap_or_else(|| self.make(name, config));
-        Ok(self.add_member(connection, id, start, Transport::LongPoll))
-    }
-
-    fn add_member(
-        &mut self,
-        connection: ConnectionId,
-        id: ChannelId,
-        start: Start,
-        transport: Transport,
-    ) -> SubscriptionId {
-        let member = self.channels[id.0].members.len() as u32;
-        let subscription = self.subscriptions.insert(connection, id, member, start.cursor, transport);
-        self.change(id, |channel, _| channel.members.push(subscription));
-        self.channels[id.0].transports[transport as usize] += 1;
-        self.memory.channel_bytes += size_of::<Subscription>();
-        subscription
-    }
-
-    pub(crate) fn unsubscribe(&mut self, id: SubscriptionId) {
-        let Some(gone) = self.subscriptions.remove(id) else { return };
-        self.channels[gone.channel.0].transports[gone.transport as usize] -= 1;
-        if let Some(moved) = self.change(gone.channel, |channel, _| channel.remove_member(gone.member)) {
-            self.subscriptions.at_mut(moved).member = gone.member;
-        }
-        self.memory.channel_bytes -= size_of::<Subscription>();
-        self.forget_if_empty(gone.channel);
-    }
-
-    /// Ends all subscriptions of a connection.
-    pub(crate) fn leave(&mut self, connection: ConnectionId) {
-        while let Some(first) = self.subscriptions.first(connection) {
-            self.unsubscribe(first);
-        }
-    }
-
     /// The connection's first subscription; [`Hub::next_subscription`] leads on, while others change the hub.
     pub(crate) fn first_subscription(&self, connection: ConnectionId) -> Option<SubscriptionId> {
         self.subscriptions.first(connection)
@@ -254,6 +210,11 @@ impl Hub {
     /// A connection's subscriptions, in the order of subscribing.
     pub(crate) fn subscriptions_of(&self, connection: ConnectionId) -> impl Iterator<Item = SubscriptionId> + '_ {
         std::iter::successors(self.subscriptions.first(connection), |id| self.subscriptions.after(*id))
+    }
+
+    /// The same, without those to who comes and goes.
+    pub(crate) fn channels_of(&self, connection: ConnectionId) -> impl Iterator<Item = SubscriptionId> + '_ {
+        self.subscriptions_of(connection).filter(|id| self.observed_by(*id).is_none())
     }
 
     /// The connection's subscription to the channel of that name, looked for where there are fewer.
@@ -344,16 +305,26 @@ impl Hub {
 
     /// Forgets a channel of which nothing is left but its name.
     fn forget_if_empty(&mut self, id: ChannelId) {
-        if !self.channels[id.0].is_forgettable() {
-            return;
+        let Some(channel) = self.channels.get(id.0) else { return };
+        if let Some(observed) = channel.of {
+            return self.end_sibling_if_unobserved(id, observed);
         }
-        if let Some(channel) = self.channels.remove(id.0) {
-            self.ages.cancel(id.0);
+        if channel.is_forgettable()
+            && let Some(channel) = self.remove(id)
+        {
             let floor = &mut self.floors[class_of(&channel.name)];
             *floor = channel.newest().max(*floor);
-            self.memory.channel_bytes -= Channel::cost(&channel.name) + channel.places().held_bytes();
             self.names.remove(&channel.name);
         }
+    }
+
+    fn remove(&mut self, id: ChannelId) -> Option<Channel> {
+        let channel = self.channels.remove(id.0)?;
+        self.ages.cancel(id.0);
+        self.memory.channel_bytes -= Channel::cost(&channel.name) + channel.places().held_bytes();
+        // Its number may be another channel's in the same turn.
+        self.batch.take_if(|batch| batch.channel == id);
+        Some(channel)
     }
 }
 

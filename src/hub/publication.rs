@@ -42,6 +42,15 @@ impl Form {
             form => form,
         }
     }
+
+    /// The form in which what is an envelope already goes out to those who get envelopes.
+    fn without_envelope(self) -> Form {
+        match self {
+            Form::EnvelopeFrame(window) => Form::Frame(window),
+            Form::EnvelopeEvent => Form::Event,
+            form => form,
+        }
+    }
 }
 
 /// A publication's bytes in one form.
@@ -60,6 +69,8 @@ pub struct Publication {
     frame: Rc<[u8]>,
     payload_bytes: usize,
     binary: bool,
+    /// The payload is the envelope.
+    is_envelope: bool,
     event: Option<Box<str>>,
     /// When it was published, by the monotonic clock.
     pub(super) at_ms: u64,
@@ -75,10 +86,16 @@ impl Publication {
             frame: bytes.into(),
             payload_bytes: data.len(),
             binary,
+            is_envelope: false,
             event: event.map(Into::into),
             at_ms,
             encoded: Vec::new(),
         }
+    }
+
+    /// What the server itself says on a channel: JSON, as it goes into envelopes' place.
+    pub(super) fn of_envelope(json: &[u8], event: &str, at_ms: u64) -> Publication {
+        Publication { is_envelope: true, ..Publication::new(json, false, Some(event), at_ms) }
     }
 
     /// The message as it was published.
@@ -127,6 +144,7 @@ impl Publication {
         deflater: &mut Deflater,
         room_bytes: usize,
     ) -> Encoded {
+        let form = if self.is_envelope { form.without_envelope() } else { form };
         let form = form.of_size(self.payload_bytes, deflater);
         if form == Form::Frame(None) {
             return Encoded { bytes: Rc::clone(&self.frame), made: false, held_bytes: 0 };
@@ -162,6 +180,7 @@ impl Publication {
         let mut bytes = Vec::new();
         match form {
             Form::Frame(window) => deflater.encode(opcode_of(self.binary), self.data(), window, &mut bytes),
+            Form::Envelope if self.is_envelope => bytes.extend_from_slice(self.data()),
             Form::Envelope => self.push_envelope(channel, id, &mut bytes),
             Form::EnvelopeFrame(window) => {
                 let mut json = Vec::new();

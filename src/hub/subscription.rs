@@ -9,7 +9,7 @@ use crate::pages::{Pages, Table};
 pub struct ConnectionId(pub u32);
 
 /// A channel's place in the hub.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ChannelId(pub(crate) u32);
 
 /// A subscription's place in the hub.
@@ -34,6 +34,11 @@ impl Transport {
     /// The name used in JSON and metrics.
     pub fn name(self) -> &'static str {
         ["websocket", "event_stream", "long_poll"][self as usize]
+    }
+
+    /// The word for it in presence, where polls of both kinds are one: who polls may do now this, now that.
+    pub fn word(self) -> &'static str {
+        ["ws", "sse", "poll"][self as usize]
     }
 }
 

@@ -3,6 +3,8 @@
 //! One text message is one JSON object (RFC 8259 §4). It is read strictly, so that a misspelt key is told rather than
 //! ignored; what is wrong is answered with an error, and the connection goes on.
 
+use std::fmt::Display;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -16,12 +18,14 @@ use super::syntax::excerpt;
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// `{"subscribe":"a","since":"latest"}`
+    /// `{"subscribe":"a","since":"latest","presence":true}`
     Subscribe {
         /// A valid name.
         channel: String,
         /// Where to begin; [`Since::Latest`] where the client does not say.
         since: Since,
+        /// Where to begin with who comes and goes; `None` where the client does not ask for that.
+        presence: Option<Since>,
     },
     /// `{"unsubscribe":"a"}`
     Unsubscribe {
@@ -75,7 +79,7 @@ pub fn parse(text: &str) -> Result<(Command, Ack), (Status, Ack)> {
 }
 
 /// Appends `{"subscribed":"a","cursor":"0000005f-42"}`, where `cursor` is where delivery begins.
-pub fn push_subscribed(out: &mut Vec<u8>, channel: &str, cursor: Position, ack: &Ack) {
+pub fn push_subscribed(out: &mut Vec<u8>, channel: &str, cursor: impl Display, ack: &Ack) {
     out.extend_from_slice(br#"{"subscribed":"#);
     push_string(out, channel);
     push_formatted(out, format_args!(r#","cursor":"{cursor}""#));
@@ -117,7 +121,7 @@ fn push_ack_member(out: &mut Vec<u8>, ack: &Ack) {
     }
 }
 
-/// The members of the object: a string for each key of [`KEYS`] that was given, and the ack as it was written.
+/// The members of the object: a text for each key of [`KEYS`] that was given, and the ack as it was written.
 #[derive(Default)]
 struct Members {
     values: [Option<String>; KEYS.len()],
@@ -159,7 +163,12 @@ impl Members {
         let Some(index) = KEYS.iter().position(|known| *known == key) else {
             return Err(refused(format!("unknown key {:?}: known are {} and ack", excerpt(&key), KEYS.join(", "))));
         };
-        let Value::String(value) = value else { return Err(refused(format!("{key} must be a string"))) };
+        let value = match value {
+            Value::Bool(flag) if key == "presence" => flag.to_string(),
+            _ if key == "presence" => return Err(refused("presence must be true or false")),
+            Value::String(text) => text,
+            _ => return Err(refused(format!("{key} must be a string"))),
+        };
         match self.values[index].replace(value) {
             Some(_) => Err(refused(format!("{key} is given twice"))),
             None => Ok(()),
@@ -180,19 +189,23 @@ impl Members {
     /// Makes the command of the one key that names it, out of the keys that belong to it.
     fn command(&mut self) -> Result<Command, Status> {
         let command = match &mut self.values {
-            [Some(channel), None, None, None, since, None, None, None] => Command::Subscribe {
+            [Some(channel), None, None, None, since, None, None, None, presence] => Command::Subscribe {
                 channel: checked_channel(channel)?,
-                since: since.take().map_or(Ok(Since::Latest), |since| Since::parse(&since))?,
+                since: since.as_ref().map_or(Ok(Since::Latest), |since| Since::parse(since))?,
+                presence: presence
+                    .as_ref()
+                    .filter(|flag| *flag == "true")
+                    .map(|_| since.as_ref().map_or(Since::Latest, |since| Since::of_presence(since))),
             },
-            [None, Some(channel), None, None, None, None, None, None] => {
+            [None, Some(channel), None, None, None, None, None, None, None] => {
                 Command::Unsubscribe { channel: checked_channel(channel)? }
             }
-            [None, None, Some(channel), None, None, text, base64, event] => Command::Publish {
+            [None, None, Some(channel), None, None, text, base64, event, None] => Command::Publish {
                 channel: checked_channel(channel)?,
                 data: publication(text.take(), base64.take())?,
                 event: event.take().map(checked_event).transpose()?,
             },
-            [None, None, None, Some(token), None, None, None, None] => Command::Token(std::mem::take(token)),
+            [None, None, None, Some(token), None, None, None, None, None] => Command::Token(std::mem::take(token)),
             values => return Err(no_command(values)),
         };
         Ok(command)
@@ -255,8 +268,10 @@ fn refused(detail: impl Into<std::borrow::Cow<'static, str>>) -> Status {
 /// RFC 8259 §2.
 const WHITESPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
-/// The keys that take a string, the commands first; [`Members::command`] matches them by this order.
-const KEYS: [&str; 8] = ["subscribe", "unsubscribe", "publish", "token", "since", "data", "base64", "event"];
+/// The keys but for `ack`, the commands first; [`Members::command`] matches them by this order. All take a string, but
+/// for `presence`.
+const KEYS: [&str; 9] =
+    ["subscribe", "unsubscribe", "publish", "token", "since", "data", "base64", "event", "presence"];
 
 /// The keys that name a command.
 const COMMANDS: &[&str] = KEYS.split_at(4).0;
@@ -275,15 +290,15 @@ mod tests {
         let position = Position { epoch: 0x5f3a, offset: 42 };
         let publish =
             |data, event: Option<&str>| Command::Publish { channel: "a".into(), data, event: event.map(Into::into) };
+        let subscribe = |since, presence| Command::Subscribe { channel: "a".into(), since, presence };
         for (text, command) in [
-            (r#"{"subscribe":"a"}"#, Command::Subscribe { channel: "a".into(), since: Since::Latest }),
+            (r#"{"subscribe":"a"}"#, subscribe(Since::Latest, None)),
+            (r#"{"since":"00005f3a-42","subscribe":"a"}"#, subscribe(Since::After(position), None)),
+            (r#"{"subscribe":"a","since":"earliest","presence":false}"#, subscribe(Since::Earliest, None)),
+            (r#"{"subscribe":"a","presence":true}"#, subscribe(Since::Latest, Some(Since::Latest))),
             (
-                r#"{"since":"00005f3a-42","subscribe":"a"}"#,
-                Command::Subscribe { channel: "a".into(), since: Since::After(position) },
-            ),
-            (
-                r#"{"subscribe":"a","since":"earliest"}"#,
-                Command::Subscribe { channel: "a".into(), since: Since::Earliest },
+                r#"{"presence":true,"subscribe":"a","since":"5f3a-42~7"}"#,
+                subscribe(Since::After(position), Some(Since::After(Position { offset: 7, ..position }))),
             ),
             (r#"{"unsubscribe":"a"}"#, Command::Unsubscribe { channel: "a".into() }),
             (r#"{"publish":"a","data":"hi\n\u0041"}"#, publish(Data::Text("hi\nA".into()), None)),
@@ -351,6 +366,10 @@ mod tests {
             (r#"{"publish":"a","data":7}"#, "data must be a string"),
             (r#"{"subscribe":"a","ack":null}"#, "ack must be a number or a string"),
             (r#"{"subscribe":"a","ack":[1]}"#, "ack must be a number or a string"),
+            (r#"{"subscribe":"a","presence":"true"}"#, "presence must be true or false"),
+            (r#"{"subscribe":"a","presence":1}"#, "presence must be true or false"),
+            (r#"{"subscribe":"a","presence":true,"presence":true}"#, "presence is given twice"),
+            (r#"{"unsubscribe":"a","presence":true}"#, "presence does not belong to unsubscribe"),
             (r#"{"subscribe":"a","data":"b"}"#, "data does not belong to subscribe"),
             (r#"{"unsubscribe":"a","since":"last"}"#, "since does not belong to unsubscribe"),
             (r#"{"publish":"a","data":"b","since":"last"}"#, "since does not belong to publish"),

@@ -54,6 +54,29 @@ pub fn push_gap(out: &mut Vec<u8>, channel: &str, from: impl Display, to: Positi
     push_formatted(out, format_args!(r#","to":"{to}"}}}}"#));
 }
 
+/// Appends `{"channel":"a","join":{"name":"ann","transport":"sse"}}`, or `"leave"`, whichever `change` says.
+pub fn push_change(out: &mut Vec<u8>, channel: &str, change: &str, name: &str, transport: &str) {
+    out.extend_from_slice(br#"{"channel":"#);
+    push_string(out, channel);
+    push_formatted(out, format_args!(r#","{change}":"#));
+    push_member(out, name, transport);
+    out.push(b'}');
+}
+
+/// Appends `{"name":"ann","transport":"sse"}`.
+pub fn push_member(out: &mut Vec<u8>, name: &str, transport: &str) {
+    out.extend_from_slice(br#"{"name":"#);
+    push_string(out, name);
+    push_formatted(out, format_args!(r#","transport":"{transport}"}}"#));
+}
+
+/// Appends `{"channel":"a","members":{"count":10000}}`: more have come or gone than is worth telling one by one.
+pub fn push_members(out: &mut Vec<u8>, channel: &str, count: usize) {
+    out.extend_from_slice(br#"{"channel":"#);
+    push_string(out, channel);
+    push_formatted(out, format_args!(r#","members":{{"count":{count}}}}}"#));
+}
+
 /// Appends a JSON string (RFC 8259 §7), quotes and all.
 pub fn push_string(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("a vector takes every byte, and a string is always JSON");
@@ -125,6 +148,16 @@ mod tests {
                 serde_json::from_str(&envelope(text, Some(text), Payload::Text(text))).unwrap();
             assert_eq!(json, serde_json::json!({"channel": text, "id": "00005f3a-42", "event": text, "data": text}));
         }
+    }
+
+    #[test]
+    fn presence_says_who_or_how_many() {
+        let mut out = Vec::new();
+        push_change(&mut out, "a", "join", "\"é", "sse");
+        assert_eq!(String::from_utf8_lossy(&out), r#"{"channel":"a","join":{"name":"\"é","transport":"sse"}}"#);
+        out.clear();
+        push_members(&mut out, "a", 10_000);
+        assert_eq!(out, br#"{"channel":"a","members":{"count":10000}}"#);
     }
 
     #[test]

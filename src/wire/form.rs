@@ -8,7 +8,7 @@ use super::status::Status;
 use super::syntax::{excerpt, malformed};
 use crate::config::Limit;
 
-pub use crate::config::{CHANNEL_BYTES_MAX, CHANNELS_MAX, EVENT_BYTES_MAX};
+pub use crate::config::{CHANNEL_BYTES_MAX, CHANNELS_MAX, EVENT_BYTES_MAX, MEMBER_BYTES_MAX};
 
 /// The value of the first parameter called `name` in a query, or in content of the type
 /// `application/x-www-form-urlencoded`, decoded as [`parameters`] does it.
@@ -94,17 +94,27 @@ pub fn check_event_name(name: &str) -> Result<(), Status> {
             Status::new(400).detail(format!("event name {name:?} is reserved, as are {}", RESERVED_EVENTS.join(", ")))
         );
     }
-    match (1..=EVENT_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control) {
+    check_text("event name", name, EVENT_BYTES_MAX)
+}
+
+/// Refuses a name by which nobody can be present: 400. Accepted are 1 to [`MEMBER_BYTES_MAX`] bytes of UTF-8 without
+/// control characters.
+pub fn check_member_name(name: &str) -> Result<(), Status> {
+    check_text("name", name, MEMBER_BYTES_MAX)
+}
+
+fn check_text(what: &str, name: &str, bytes_max: usize) -> Result<(), Status> {
+    match (1..=bytes_max).contains(&name.len()) && !name.contains(char::is_control) {
         true => Ok(()),
         false => {
-            let accepted = format!("it is 1 to {EVENT_BYTES_MAX} bytes of text without control characters");
-            Err(refused(name, EVENT_BYTES_MAX, format!("malformed event name {:?}: {accepted}", excerpt(name))))
+            let accepted = format!("it is 1 to {bytes_max} bytes of text without control characters");
+            Err(refused(name, bytes_max, format!("malformed {what} {:?}: {accepted}", excerpt(name))))
         }
     }
 }
 
 /// What the server itself says on a stream, or a browser's `EventSource` does.
-const RESERVED_EVENTS: [&str; 7] = ["gap", "join", "leave", "expired", "open", "error", "binary"];
+const RESERVED_EVENTS: [&str; 8] = ["gap", "join", "leave", "members", "expired", "open", "error", "binary"];
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -174,6 +184,18 @@ mod tests {
         let too_long = "a".repeat(CHANNEL_BYTES_MAX + 1);
         for name in ["", " ", "a/b", "a,b", "a*", "a\0", "a%41", "é", too_long.as_str()] {
             assert_eq!(code(check_channel_name(name)), Err(400), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_member_has_a_short_name_of_text() {
+        let longest = "é".repeat(MEMBER_BYTES_MAX / 2);
+        for name in ["a", "Ann O'Neill", "auth0|5f7c8ec7c33c6c004bbafe82", "👩‍👩‍👧", longest.as_str()] {
+            assert_eq!(check_member_name(name), Ok(()), "{name}");
+        }
+        let too_long = "a".repeat(MEMBER_BYTES_MAX + 1);
+        for name in ["", "a\n", "\0", too_long.as_str()] {
+            assert_eq!(code(check_member_name(name)), Err(400), "{name}");
         }
     }
 

@@ -17,27 +17,39 @@ pub struct Position {
 }
 
 impl Position {
-    /// Reads `EPOCH-OFFSET`; the epoch may be without its leading zeros. Anything else is a 400 that says what is
-    /// accepted.
+    /// Reads `EPOCH-OFFSET`; the epoch may be without its leading zeros. `~OFFSET` may follow, which
+    /// [`Since::of_presence`] reads. Anything else is a 400 that says what is accepted.
     pub fn parse(text: &str) -> Result<Position, Status> {
+        Position::parse_both(text).map(|(position, _)| position)
+    }
+
+    /// Reads a position, and the place among joins and leaves that may stand behind it.
+    fn parse_both(text: &str) -> Result<(Position, Option<Position>), Status> {
         let malformed = || {
             let text = excerpt(text);
             let accepted = "EPOCH-OFFSET as the server gave it, or earliest, latest, last";
             Status::new(400).detail(format!("malformed position {text:?}: it is {accepted}"))
         };
-        let (epoch, offset) = text.split_once('-').ok_or_else(malformed)?;
+        let (epoch, offsets) = text.split_once('-').ok_or_else(malformed)?;
         let lowercase = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if !(1..=8).contains(&epoch.len())
-            || !epoch.bytes().all(lowercase)
-            || !offset.bytes().all(|b| b.is_ascii_digit())
-        {
+        if !(1..=8).contains(&epoch.len()) || !epoch.bytes().all(lowercase) {
             return Err(malformed());
         }
         let epoch = u32::from_str_radix(epoch, 16).map_err(|_| malformed())?;
-        let offset = offset.parse().map_err(|_| malformed())?;
-        Ok(Position { epoch, offset })
+        let at = |offset: &str| match offset.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => offset.parse().map(|offset| Position { epoch, offset }).map_err(|_| malformed()),
+            false => Err(malformed()),
+        };
+        match offsets.split_once(PRESENCE) {
+            Some((offset, of_presence)) => Ok((at(offset)?, Some(at(of_presence)?))),
+            None => Ok((at(offsets)?, None)),
+        }
     }
 }
+
+/// What stands between a position and the offset of an observer among joins and leaves. It needs no escaping in a
+/// query (RFC 3986 §2.3), an entity tag (RFC 9110 §8.8.3) or a line of an event stream.
+pub(crate) const PRESENCE: char = '~';
 
 impl std::fmt::Display for Position {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -71,6 +83,13 @@ impl Since {
             "earliest" => Some(Since::Earliest),
             _ => None,
         }
+    }
+
+    /// Where presence begins for who asks for `text`, which is one channel's: after what stands behind its `~`, or with
+    /// what is new.
+    pub fn of_presence(text: &str) -> Since {
+        let position = Position::parse_both(text).ok().and_then(|(_, of_presence)| of_presence);
+        position.map_or(Since::Latest, Since::After)
     }
 
     /// Reads what `since=` says for `count` channels: a keyword for all of them, or as many positions joined by
@@ -117,9 +136,26 @@ mod tests {
             "0000005f-7 ",
             "0000005f-18446744073709551616",
             "00000005f-7",
+            "0000005f-7~",
+            "0000005f-~7",
+            "0000005f~7",
+            "0000005f-7~8~9",
+            "0000005f-7~-8",
         ] {
             assert_eq!(Position::parse(text).map_err(|status| status.code()), Err(400), "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_place_among_joins_and_leaves_stands_behind_the_position() {
+        let at = |offset| Position { epoch: 0x5f3a, offset };
+        assert_eq!(Position::parse("5f3a-42~7"), Ok(at(42)));
+        assert_eq!(Since::parse("5f3a-42~7"), Ok(Since::After(at(42))));
+        assert_eq!(Since::of_presence("5f3a-42~7"), Since::After(at(7)));
+        for text in ["5f3a-42", "earliest", "", "5f3a-42~"] {
+            assert_eq!(Since::of_presence(text), Since::Latest, "{text}");
+        }
+        assert_eq!(Since::parse_vector("5f3a-1~2,5f3a-3", 2), Ok(vec![Since::After(at(1)), Since::After(at(3))]));
     }
 
     #[test]

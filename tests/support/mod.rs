@@ -264,6 +264,14 @@ pub(crate) fn server() -> Server {
             Some(name) => Response::text(format!("hello {name}")),
             None => Response::text("hello"),
         })
+        .get("/channel/{names}/members", |request, cx| {
+            let members = cx.list_members(request.param("names"), "", 20_000);
+            let count = cx.count_members(request.param("names"));
+            assert_eq!(count, members.len(), "all are listed");
+            Response::text(
+                members.iter().map(|of| format!("{} {}\n", of.name, of.transport.word())).collect::<String>(),
+            )
+        })
         .delete("/channel/{names}", |request, cx| {
             request.param("names").split(',').for_each(|name| cx.clear_history(name));
             Response::new(204)
@@ -277,6 +285,9 @@ impl Consumer for Channels {
     fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
         let names = cx.request().map_or("", |request| request.param("names"));
         names.split(',').for_each(|name| cx.subscribe(name));
+        if let Some(name) = cx.request().and_then(|request| request.query("name")) {
+            cx.present_as(&name);
+        }
         Ok(())
     }
 

@@ -6,7 +6,8 @@ use crate::{base64, forms};
 
 #[derive(Debug, PartialEq)]
 pub enum Command {
-    Subscribe(String, Since),
+    /// Channel, where messages begin, where presence does.
+    Subscribe(String, Since, Option<Since>),
     Unsubscribe(String),
     /// Channel, text or bytes, event.
     Publish(String, Result<String, Vec<u8>>, Option<String>),
@@ -41,8 +42,15 @@ fn command(members: &[Member]) -> Option<Command> {
     names.retain(|name| *name != "ack");
     let channel = |name: &str| string(name).filter(|channel| forms::is_channel(channel));
     match names[..] {
-        ["subscribe"] => Some(Command::Subscribe(channel("subscribe")?, Since::Latest)),
-        ["since", "subscribe"] => Some(Command::Subscribe(channel("subscribe")?, positions::since(&string("since")?)?)),
+        ["subscribe"] | ["presence", "subscribe"] => {
+            let presence = asks(value("presence"))?.then_some(Since::Latest);
+            Some(Command::Subscribe(channel("subscribe")?, Since::Latest, presence))
+        }
+        ["since", "subscribe"] | ["presence", "since", "subscribe"] => {
+            let since = string("since")?;
+            let presence = asks(value("presence"))?.then(|| positions::presence(&since));
+            Some(Command::Subscribe(channel("subscribe")?, positions::since(&since)?, presence))
+        }
         ["unsubscribe"] => channel("unsubscribe").map(Command::Unsubscribe),
         ["token"] => string("token").map(Command::Token),
         ["data", "publish"] => Some(Command::Publish(channel("publish")?, Ok(string("data")?), None)),
@@ -55,6 +63,16 @@ fn command(members: &[Member]) -> Option<Command> {
             Some(Command::Publish(channel("publish")?, Err(bytes), Some(event(string("event")?)?)))
         }
         _ => None,
+    }
+}
+
+/// Whether presence is asked for.
+fn asks(presence: Option<&Value>) -> Option<bool> {
+    match presence {
+        None => Some(false),
+        Some(Value::Word("true")) => Some(true),
+        Some(Value::Word("false")) => Some(false),
+        Some(_) => None,
     }
 }
 

@@ -27,7 +27,7 @@ pub fn is_channel(name: &str) -> bool {
 
 /// What a publisher may call its event.
 pub fn is_event(name: &str) -> bool {
-    let reserved = ["gap", "join", "leave", "expired", "open", "error", "binary"];
+    let reserved = ["gap", "join", "leave", "members", "expired", "open", "error", "binary"];
     // U+0080 to U+009F are the other control characters (Unicode, table 2-3).
     let control = |one: char| one < ' ' || ('\u{7f}'..='\u{9f}').contains(&one);
     (1..=64).contains(&name.len()) && !name.chars().any(control) && !reserved.contains(&name)

@@ -1,4 +1,5 @@
-//! Positions as INTERFACE has them: `EPOCH-OFFSET`, and the words that stand for some.
+//! Positions as INTERFACE has them: `EPOCH-OFFSET`, behind which a place among joins and leaves may stand, `~OFFSET`, and
+//! the words that stand for some.
 
 use redpoll::Position;
 
@@ -44,17 +45,32 @@ pub fn vector(text: &str, count: usize) -> Option<Vec<Since>> {
     }
 }
 
+/// Where presence begins for who is at one position.
+pub fn presence(text: &str) -> Since {
+    match (position(text), text.split_once('~').and_then(|(_, place)| number(place))) {
+        (Some((epoch, _)), Some(place)) => Since::After(epoch, place),
+        _ => Since::Latest,
+    }
+}
+
 /// The epoch in up to eight hexadecimal digits in lower case, the offset in decimal.
 pub fn position(text: &str) -> Option<(u32, u64)> {
+    let (text, place) = text.split_once('~').map_or((text, None), |(text, place)| (text, Some(place)));
+    if place.is_some_and(|place| number(place).is_none()) {
+        return None;
+    }
     let mut parts = text.split('-');
     let (epoch, offset) = (parts.next()?, parts.next()?);
     let is_epoch = (1..=8).contains(&epoch.len()) && epoch.chars().all(|digit| "0123456789abcdef".contains(digit));
-    if parts.next().is_some() || !is_epoch || offset.is_empty() {
+    if parts.next().is_some() || !is_epoch {
         return None;
     }
     let epoch = epoch.chars().try_fold(0, |number, digit| Some(number * 16 + digit.to_digit(16)?))?;
-    let offset = offset
-        .chars()
-        .try_fold(0, |number: u64, digit| number.checked_mul(10)?.checked_add(u64::from(digit.to_digit(10)?)))?;
-    Some((epoch, offset))
+    Some((epoch, number(offset)?))
+}
+
+fn number(text: &str) -> Option<u64> {
+    let mut digits = text.chars();
+    let more = |number: u64, digit: char| number.checked_mul(10)?.checked_add(u64::from(digit.to_digit(10)?));
+    if text.is_empty() { None } else { digits.try_fold(0, more) }
 }

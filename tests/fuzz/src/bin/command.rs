@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use redpoll::wire::command::{Ack, Command, Data, parse, push_ack, push_error, push_subscribed, push_unsubscribed};
-use redpoll::wire::envelope::{Payload, push_envelope, push_gap};
+use redpoll::wire::envelope::{Payload, push_change, push_envelope, push_gap};
 use redpoll::{Position, Status};
 use redpoll_fuzz::json::{self, Value};
 use redpoll_fuzz::{base64, commands};
@@ -67,6 +67,8 @@ fn answers(text: &str, parsed: &Result<(Command, Ack), (Status, Ack)>) {
     }
     let gap = encoded(|out| push_gap(out, "a", text, POSITION));
     assert_eq!(gap.member("gap").and_then(|gap| gap.member("from")?.string()), Some(text));
+    let join = encoded(|out| push_change(out, "a", "join", text, "ws"));
+    assert_eq!(join.member("join").and_then(|join| join.member("name")?.string()), Some(text));
     let envelope = encoded(|out| push_envelope(out, "a", POSITION, Some(text), Payload::Text(text)));
     assert_eq!(envelope.member("event").and_then(Value::string), Some(text));
     assert_eq!(envelope.member("data").and_then(Value::string), Some(text));
@@ -86,7 +88,9 @@ fn encoded(encode: impl FnOnce(&mut Vec<u8>)) -> Value {
 
 fn in_words_of_the_model(command: &Command) -> commands::Command {
     match command.clone() {
-        Command::Subscribe { channel, since } => commands::Command::Subscribe(channel, since.into()),
+        Command::Subscribe { channel, since, presence } => {
+            commands::Command::Subscribe(channel, since.into(), presence.map(Into::into))
+        }
         Command::Unsubscribe { channel } => commands::Command::Unsubscribe(channel),
         Command::Publish { channel, data: Data::Text(text), event } => {
             commands::Command::Publish(channel, Ok(text), event)

@@ -8,6 +8,7 @@ use redpoll_fuzz::positions;
 fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
     assert_eq!(Since::parse(&text).ok().map(positions::Since::from), positions::since(&text));
+    assert_eq!(positions::Since::from(Since::of_presence(&text)), positions::presence(&text));
     let read = Position::parse(&text).ok();
     assert_eq!(read.map(|position| (position.epoch, position.offset)), positions::position(&text));
     let commas = text.matches(',').count();
