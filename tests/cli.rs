@@ -831,6 +831,8 @@ fn guarded_requests() -> Vec<(&'static str, String, &'static str)> {
         ("POST /channel/a", post.into(), publish),
         ("PUT /channel/a", post.into(), publish),
         ("DELETE /channel/a", String::new(), publish),
+        ("GET /channel/a/members", String::new(), subscribe),
+        ("HEAD /channel/a/members", String::new(), subscribe),
         ("GET /channels", String::new(), status),
         ("GET /metrics", String::new(), status),
         ("GET /home/?name=ann", String::new(), tutorial[0]),

@@ -8,6 +8,7 @@ mod confinement;
 mod descriptors;
 mod fields;
 mod limits;
+mod members;
 mod outsiders;
 mod reached;
 mod served;

@@ -1,16 +1,19 @@
-//! `/channel/NAME` and `/channels`.
+//! `/channel/NAME`, who is there, and `/channels`.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
-use redpoll::wire::envelope::push_string;
+use redpoll::wire::envelope::{push_member, push_string};
 use redpoll::wire::form::channel_names;
-use redpoll::{Action, ChannelInfo, Consumer, Context, Message, Request, Response, Server, Status, Transport};
+use redpoll::{
+    Action, ChannelInfo, Consumer, Context, MemberInfo, Message, Request, Response, Server, Status, Transport,
+};
 
 use super::gate::Gate;
 use super::guarded::Guarded;
 
 pub(super) fn routes(server: Server, gate: &Rc<Gate>) -> Server {
-    let (clears, lists, lets_in) = (Rc::clone(gate), Rc::clone(gate), Rc::clone(gate));
+    let [clears, lists, shows, lets_in] = [(); 4].map(|()| Rc::clone(gate));
     let server = match gate.is_open() {
         true => server.route("/channel/{names}", |_| Channels),
         false => server.route("/channel/{names}", move |_| Guarded::new(Rc::clone(&lets_in))),
@@ -19,6 +22,7 @@ pub(super) fn routes(server: Server, gate: &Rc<Gate>) -> Server {
         .delete("/channel/{names}", move |request, cx| {
             forget(request, cx, &clears).map_or_else(Response::from, |()| Response::new(204))
         })
+        .get("/channel/{names}/members", move |request, cx| members(request, cx, &shows).unwrap_or_else(Response::from))
         .get("/channels", move |request, cx| list(request, cx, &lists).unwrap_or_else(Response::from))
 }
 
@@ -29,6 +33,9 @@ impl Consumer for Channels {
     fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
         for name in names_of(cx.request())? {
             cx.subscribe(&name);
+        }
+        if let Some(name) = cx.request().and_then(|request| request.query("name")) {
+            cx.present_as(&name);
         }
         Ok(())
     }
@@ -60,34 +67,67 @@ fn forget(request: &Request, cx: &mut Context, gate: &Gate) -> Result<(), Status
 /// A page of channels in name order, and from where the next one goes on.
 fn list(request: &Request, cx: &mut Context, gate: &Gate) -> Result<Response, Status> {
     gate.admit_to_status(request, cx.now())?;
-    let limit = match request.query("limit") {
-        None => LIST_DEFAULT,
-        Some(text) => text
-            .parse::<usize>()
-            .ok()
-            .filter(|limit| *limit > 0)
-            .map(|limit| limit.min(LIST_MAX))
-            .ok_or_else(|| Status::new(400).detail(format!("limit={text:?}: limit is 1 to {LIST_MAX}")))?,
-    };
-    let (prefix, after) = (request.query("prefix").unwrap_or_default(), request.query("after").unwrap_or_default());
-    let mut channels = cx.list_channels(&prefix, &after, limit + 1);
-    let more = channels.len() > limit;
-    channels.truncate(limit);
-    let next = channels.last().filter(|_| more).map(|channel| channel.name.clone());
-    let mut json = br#"{"channels":["#.to_vec();
-    for (index, channel) in channels.iter().enumerate() {
-        if index > 0 {
-            json.push(b',');
-        }
-        push_channel(&mut json, channel);
-    }
-    json.extend_from_slice(br#"],"next":"#);
-    match next {
-        Some(name) => push_string(&mut json, &name),
-        None => json.extend_from_slice(b"null"),
-    }
-    json.push(b'}');
+    let (prefix, page) = (request.query("prefix").unwrap_or_default(), Page::of(request)?);
+    let channels = cx.list_channels(&prefix, &page.after, page.limit + 1);
+    let mut json = br#"{"channels":"#.to_vec();
+    page.push(&mut json, &channels, push_channel, |channel| &channel.name);
     Ok(Response::new(200).content("application/json", json).field("Cache-Control", "no-store"))
+}
+
+/// A page of the members of one channel, the same way.
+fn members(request: &Request, cx: &mut Context, gate: &Gate) -> Result<Response, Status> {
+    let names = names_of(Some(request))?;
+    gate.admit(request, cx.now(), Action::Subscribe, &names)?;
+    let [channel] = &names[..] else {
+        return Err(Status::new(400).detail("members are those of one channel: ask for each"));
+    };
+    let page = Page::of(request)?;
+    let members = cx.list_members(channel, &page.after, page.limit + 1);
+    let mut json = br#"{"channel":"#.to_vec();
+    push_string(&mut json, channel);
+    json.extend_from_slice(format!(r#","count":{},"members":"#, cx.count_members(channel)).as_bytes());
+    let push = |out: &mut Vec<u8>, member: &MemberInfo| push_member(out, &member.name, member.transport.word());
+    page.push(&mut json, &members, push, |member| &member.name);
+    Ok(Response::new(200).content("application/json", json).field("Cache-Control", "no-store"))
+}
+
+/// Which part of a list in the order of names is asked for.
+struct Page<'r> {
+    after: Cow<'r, str>,
+    limit: usize,
+}
+
+impl<'r> Page<'r> {
+    fn of(request: &Request<'r>) -> Result<Page<'r>, Status> {
+        let limit = match request.query("limit") {
+            None => LIST_DEFAULT,
+            Some(text) => text
+                .parse::<usize>()
+                .ok()
+                .filter(|limit| *limit > 0)
+                .map(|limit| limit.min(LIST_MAX))
+                .ok_or_else(|| Status::new(400).detail(format!("limit={text:?}: limit is 1 to {LIST_MAX}")))?,
+        };
+        Ok(Page { after: request.query("after").unwrap_or_default(), limit })
+    }
+
+    /// Appends what has been found, which may be one too many, and from where the next page goes on.
+    fn push<T>(&self, out: &mut Vec<u8>, found: &[T], push: impl Fn(&mut Vec<u8>, &T), name: impl Fn(&T) -> &str) {
+        let listed = &found[..found.len().min(self.limit)];
+        out.push(b'[');
+        for (index, item) in listed.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            push(out, item);
+        }
+        out.extend_from_slice(br#"],"next":"#);
+        match listed.last().filter(|_| found.len() > self.limit) {
+            Some(last) => push_string(out, name(last)),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.push(b'}');
+    }
 }
 
 fn push_channel(out: &mut Vec<u8>, channel: &ChannelInfo) {

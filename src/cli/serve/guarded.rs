@@ -31,6 +31,10 @@ impl Consumer for Guarded {
         let names = names_of(Some(request))?;
         let claims = self.gate.admit(request, cx.now(), action_of(request), &names)?;
         cx.expire_at(claims.as_ref().and_then(|claims| claims.expires_ms));
+        // Not what the request says: nobody takes another's name.
+        if let Some(subject) = claims.as_ref().and_then(|claims| claims.subject.as_ref()) {
+            cx.present_as(subject);
+        }
         self.claims = claims.filter(|_| request.field("upgrade").is_some()).map(Box::new);
         names.iter().for_each(|name| cx.subscribe(name));
         Ok(())

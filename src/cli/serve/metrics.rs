@@ -48,6 +48,8 @@ fn render(metrics: &Metrics) -> String {
         ("connections", "Connections open.", metrics.connections),
         ("channels", "Channels that exist.", metrics.channels),
         ("subscriptions", "Subscriptions.", metrics.subscriptions),
+        ("members", "Names that are present in channels.", metrics.members),
+        ("observers", "Subscriptions that are told who comes and goes.", metrics.observers),
         ("client_memory_bytes", "Bytes held for clients.", metrics.client_bytes),
         ("channel_memory_bytes", "Bytes held for channels.", metrics.channel_bytes),
         ("table_memory_bytes", "Bytes of tables that are not used now.", metrics.table_bytes),
