@@ -1,6 +1,6 @@
 //! The oracle: what every channel holds, and whether a client got what it should.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use redpoll::{Config, ConnectionId, History, Position, Published, Reason};
 
@@ -39,6 +39,8 @@ pub(crate) struct Oracle {
     pub(crate) ping_interval_ms: u64,
     /// From which size the server compresses, if it does.
     pub(crate) deflate_from_bytes: Option<usize>,
+    /// Who was present when a client subscribed to a channel, or when they were listed last.
+    pub(crate) listed: BTreeMap<(Option<usize>, usize), BTreeSet<String>>,
     /// Clients began to be told that the server ends.
     pub(crate) draining: bool,
     pub(crate) published: u64,
@@ -95,6 +97,7 @@ impl Oracle {
             poll_messages_max: usize::from(config.poll_messages_max),
             ping_interval_ms: config.ping_interval_ms,
             deflate_from_bytes: (config.deflate && cfg!(feature = "deflate")).then_some(config.deflate_from_bytes),
+            listed: BTreeMap::new(),
             draining: false,
             published: 0,
             received: 0,

@@ -69,7 +69,15 @@ pub(crate) fn a_day(seed: u64) -> Outcome {
     let only =
         [Transport::LongPoll, Transport::LongPoll, Transport::RawPoll, Transport::RawStream, Transport::RawSocket];
     for (id, only) in only.into_iter().enumerate() {
-        let nature = Nature { diligent: true, talks: false, pace_ms: 60_000, stays: 10_000, only: Some(only) };
+        let nature = Nature {
+            diligent: true,
+            talks: false,
+            pace_ms: 60_000,
+            stays: 10_000,
+            only: Some(only),
+            name: Some(id as u64),
+            observes: true,
+        };
         world.clients.push(Client::Subscriber(Subscriber::new(id, nature, &[0]).into()));
     }
     world.clients.push(Client::Publisher(Publisher::new(only.len(), &[0], 600_000)));
@@ -113,6 +121,9 @@ fn prepare(seed: u64) -> World {
         unoffered_entries_max: random.pick(&[3, 256]),
         deflate: !random.one_in(8),
         deflate_from_bytes: random.pick(&[0, 100, 256]),
+        presence_window_ms: random.pick(&[20, 500, 500]),
+        presence_changes_max: random.pick(&[1, 64, 64]),
+        polling_members_max: random.pick(&[1, 100, 100]),
         ..Config::default()
     };
     log::debug!("{config:?}");
@@ -145,6 +156,8 @@ fn client(id: usize, channels: usize, random: &mut Random) -> Client {
         pace_ms: random.pick(&[60, 400, 3_000]),
         stays: random.pick(&[5, 30, 300]),
         only: None,
+        name: random.one_in(2).then(|| random.below(4)),
+        observes: random.one_in(2),
     };
     Client::Subscriber(Subscriber::new(id, nature, &own).into())
 }
@@ -153,12 +166,28 @@ fn client(id: usize, channels: usize, random: &mut Random) -> Client {
 fn everyone_catches_up(world: &mut World) {
     world.enter(Phase::Quiet);
     world.run_for(10_000);
+    everyone_knows_who_is_there(world);
     let mut oracle = world.oracle.borrow_mut();
     for client in &world.clients {
         if let Client::Subscriber(subscriber) = client {
             subscriber.check_up_to_date(&mut oracle);
         }
     }
+}
+
+/// What observers have been told comes to the list. Between that and the look at it somebody may come or go, but not each
+/// time.
+fn everyone_knows_who_is_there(world: &mut World) {
+    let mut puzzled: Vec<usize> = (0..world.clients.len()).collect();
+    for _ in 0..5 {
+        let lists = world.list();
+        let mut oracle = world.oracle.borrow_mut();
+        puzzled.retain(|id| match &world.clients[*id] {
+            Client::Subscriber(subscriber) => !subscriber.knows(&lists, &mut oracle),
+            _ => false,
+        });
+    }
+    assert!(puzzled.is_empty(), "{puzzled:?} do not know who is there");
 }
 
 /// All have gone, and nothing is left of them.
@@ -173,6 +202,7 @@ fn everything_ends(mut world: World) -> Outcome {
     world.run_for(3_700_000);
     let metrics = world.engine.metrics();
     assert_eq!((metrics.channels, metrics.channel_bytes), (0, 0), "held for channels that are empty");
+    assert_eq!((metrics.members, metrics.observers), (0, 0), "somebody is left");
     let (network, oracle) = (world.network.borrow(), world.oracle.borrow());
     Outcome {
         trace: network.trace,

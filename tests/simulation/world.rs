@@ -1,7 +1,7 @@
 //! The world: an engine, its network, its clients, and a clock that jumps to whatever comes next.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use redpoll::{
@@ -9,7 +9,7 @@ use redpoll::{
     Status,
 };
 
-use crate::clients::{Client, Phase, Scene};
+use crate::clients::{Client, Phase, Scene, fast};
 use crate::network::{Arrival, LinkId, Network, SimStream, Wake};
 use crate::oracle::{Departure, Ending, Oracle, Payload};
 
@@ -75,6 +75,24 @@ impl World {
             let Some(next) = next else { panic!("connections are left after {limit_ms} ms: {:?}", self.engine) };
             self.step(next);
         }
+    }
+
+    /// Who is in each channel, as somebody is answered who asks; `None` if nobody could.
+    pub(crate) fn list(&mut self) -> Vec<Option<BTreeSet<String>>> {
+        let channels = self.oracle.borrow().channels.len();
+        self.oracle.borrow_mut().listed.retain(|(client, _), _| client.is_some());
+        let link = {
+            let mut network = self.network.borrow_mut();
+            let speed = fast(&mut network.random);
+            // Whoever it is does not take what comes on this link for its own.
+            let link = network.connect(0, speed);
+            network.send(link, b"GET /list HTTP/1.1\r\nHost: redpoll\r\n\r\n");
+            link
+        };
+        self.run_for(1_500);
+        self.network.borrow_mut().close(link);
+        let oracle = self.oracle.borrow();
+        (0..channels).map(|channel| oracle.listed.get(&(None, channel)).cloned()).collect()
     }
 
     /// The server begins to end.
@@ -284,11 +302,17 @@ fn now_at(monotonic_ms: u64) -> Now {
 fn server(oracle: &Shared<Oracle>, config: Config) -> Server {
     let for_members = Rc::clone(oracle);
     let for_delete = Rc::clone(oracle);
+    let for_list = Rc::clone(oracle);
     Server::new()
         .config(config)
         .route("/channel/{name}", move |_| {
             for_members.borrow_mut().consumers += 1;
-            Member { oracle: Rc::clone(&for_members) }
+            Member { oracle: Rc::clone(&for_members), client: None }
+        })
+        .get("/list", move |_, cx| {
+            let mut oracle = for_list.borrow_mut();
+            (0..oracle.channels.len()).for_each(|channel| note_list(&mut oracle, None, channel, cx));
+            Response::new(204)
         })
         .delete("/channel/{name}", move |request, cx| {
             for name in request.param_raw("name").split(',') {
@@ -302,12 +326,30 @@ fn server(oracle: &Shared<Oracle>, config: Config) -> Server {
 /// A client of the channels that its URL names. It tells the oracle what is published.
 struct Member {
     oracle: Shared<Oracle>,
+    client: Option<usize>,
+}
+
+/// Notes who is in a channel.
+fn note_list(oracle: &mut Oracle, client: Option<usize>, channel: usize, cx: &Context) {
+    let name = oracle.channels[channel].name.clone();
+    let listed = cx.list_members(&name, "", usize::MAX).into_iter().map(|member| member.name);
+    oracle.listed.insert((client, channel), listed.collect());
 }
 
 impl Consumer for Member {
     fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
         let names = cx.request().map_or("", |request| request.param_raw("name"));
         names.split(',').for_each(|name| cx.subscribe(name));
+        let Some(request) = cx.request() else { return Ok(()) };
+        if let Some(name) = request.query("name") {
+            cx.present_as(&name);
+        }
+        self.client = request.field("x-client").and_then(|id| id.parse().ok());
+        let mut oracle = self.oracle.borrow_mut();
+        for name in names.split(',').filter(|_| self.client.is_some()) {
+            let channel = oracle.index(name);
+            note_list(&mut oracle, self.client, channel, cx);
+        }
         Ok(())
     }
 
@@ -321,7 +363,10 @@ impl Consumer for Member {
         }
     }
 
-    fn authorize(&mut self, _: Action, _: &str, _: &mut Context) -> Result<(), Status> {
+    fn authorize(&mut self, _: Action, channel: &str, cx: &mut Context) -> Result<(), Status> {
+        let mut oracle = self.oracle.borrow_mut();
+        let channel = oracle.index(channel);
+        note_list(&mut oracle, self.client, channel, cx);
         Ok(())
     }
 

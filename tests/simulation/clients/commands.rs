@@ -51,10 +51,16 @@ impl Subscriber {
             1 => (json!({"publish": name, "ack": ack}), Wants::Error(400)),
             2 if line.joined[index] && settled => (json!({"subscribe": name, "ack": ack}), Wants::Error(409)),
             3.. if !line.joined[index] && settled => {
-                let json = match since(&mut self.trackers[index..=index], scene) {
-                    Some(since) => json!({"subscribe": name, "since": since, "ack": ack}),
-                    None => json!({"subscribe": name, "ack": ack}),
-                };
+                let since = since(&mut self.trackers[index..=index], scene);
+                let mut json = json!({"subscribe": name, "ack": ack});
+                let mut suffix = String::new();
+                if line.observes {
+                    json["presence"] = true.into();
+                    suffix = self.views[index].ask(since.as_ref().is_some_and(|since| since.contains('-')));
+                }
+                if let Some(since) = since {
+                    json["since"] = format!("{since}{suffix}").into();
+                }
                 (json, Wants::Subscribed(index))
             }
             _ => {
@@ -75,7 +81,7 @@ impl Subscriber {
         if json["ack"].is_null() {
             let name = json["subscribed"].as_str().unwrap_or_else(|| panic!("{json}"));
             let index = self.index_of(name, scene);
-            return self.trackers[index].begin(json["cursor"].as_str().expect("a cursor"), scene.oracle);
+            return self.begin_at(index, json["cursor"].as_str().expect("a cursor"), line, scene);
         }
         let command = line.commands.pop_front().unwrap_or_else(|| panic!("an answer to nothing: {json}"));
         assert_eq!(json["ack"], command.ack, "another ack: {json}");
@@ -88,7 +94,7 @@ impl Subscriber {
                 line.joined[index] = true;
                 // What came before may be lost, the client was not subscribed.
                 line.away_until = scene.network.now;
-                self.trackers[index].begin(json["cursor"].as_str().expect("a cursor"), scene.oracle);
+                self.begin_at(index, json["cursor"].as_str().expect("a cursor"), line, scene);
             }
             Wants::Unsubscribed(index) => {
                 assert!(json["unsubscribed"].is_string(), "{json}");

@@ -6,8 +6,10 @@ use serde_json::Value;
 
 use super::Scene;
 use super::events::Block;
+use super::presence::{View, split};
 use super::subscriber::{Line, Session, Subscriber, Transport};
 use super::websocket::{Envelope, payload_of};
+use crate::tracker::Tracker;
 
 impl Subscriber {
     pub(super) fn receive_events(&mut self, line: &mut Line, scene: &mut Scene) -> bool {
@@ -21,7 +23,7 @@ impl Subscriber {
     fn receive_block(&mut self, line: &mut Line, block: Block, scene: &mut Scene) {
         let id = block.id.unwrap_or_else(|| panic!("a block without an id"));
         let Some(data) = block.data else {
-            return self.begin(&id, scene);
+            return self.begin(&id, line, scene);
         };
         let single = self.trackers.len() == 1;
         match (line.transport, block.event.as_deref()) {
@@ -33,23 +35,39 @@ impl Subscriber {
                 assert!(single, "raw is for one channel");
                 self.receive_raw_event(&id, event, &data, scene);
             }
+            (_, Some(event @ ("join" | "leave" | "members"))) => {
+                let json: Value = serde_json::from_str(&data).expect("presence is JSON");
+                assert!(json[event].is_object(), "{event}: {json}");
+                let index = self.index_of(json["channel"].as_str().expect("a channel"), scene);
+                let place = id.split(',').nth(index).and_then(|part| split(part).1);
+                self.receive_presence(line, &json, place, scene);
+            }
             (_, event) => {
                 let json: Value = serde_json::from_str(&data).expect("an envelope is JSON");
                 assert_eq!(json["event"].as_str(), event, "the event's name");
                 self.receive_envelope(line, &json, scene);
             }
         }
-        let vector: Vec<String> = self.trackers.iter().map(|tracker| tracker.text(scene.oracle)).collect();
+        let suffix = |view: &View| if line.observes { view.suffix() } else { String::new() };
+        let text = |(tracker, view): (&Tracker, &View)| format!("{}{}", tracker.text(scene.oracle), suffix(view));
+        let vector: Vec<String> = self.trackers.iter().zip(&self.views).map(text).collect();
         assert_eq!(id, vector.join(","), "the id is the client's position after the event");
     }
 
     /// The first block: where delivery begins.
-    fn begin(&mut self, id: &str, scene: &mut Scene) {
+    fn begin(&mut self, id: &str, line: &Line, scene: &mut Scene) {
         let positions: Vec<&str> = id.split(',').collect();
         assert_eq!(positions.len(), self.trackers.len(), "a position for each channel");
-        for (tracker, position) in self.trackers.iter_mut().zip(positions) {
-            tracker.begin(position, scene.oracle);
+        for (index, position) in positions.into_iter().enumerate() {
+            self.begin_at(index, position, line, scene);
         }
+    }
+
+    /// The server says where delivery begins on one channel.
+    pub(super) fn begin_at(&mut self, index: usize, text: &str, line: &Line, scene: &mut Scene) {
+        let (position, place) = split(text);
+        self.trackers[index].begin(position, scene.oracle);
+        self.begin_presence(index, place, line, scene);
     }
 
     fn receive_raw_event(&mut self, id: &str, event: Option<&str>, data: &str, scene: &mut Scene) {

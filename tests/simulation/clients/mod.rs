@@ -10,6 +10,7 @@ pub(crate) mod frames;
 pub(crate) mod http;
 mod inflate;
 mod poll;
+mod presence;
 mod publisher;
 mod requests;
 mod rogue;

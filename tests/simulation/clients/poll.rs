@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::http::Response;
+use super::presence::{View, split};
 use super::subscriber::{Line, Session, Subscriber, Transport};
 use super::websocket::payload_of;
 use super::{Phase, Scene};
@@ -60,14 +61,15 @@ impl Subscriber {
         let body: Value = serde_json::from_slice(&response.body).expect("an answer is JSON");
         assert_eq!(body["cursor"], cursor, "the ETag is the cursor");
         let excuse = self.excuse(line);
-        let cursors: Vec<u64> = cursor.split(',').map(|cursor| scene.oracle.offset(cursor)).collect();
+        let (cursors, places): (Vec<u64>, Vec<Option<u64>>) =
+            cursor.split(',').map(split).map(|(cursor, place)| (scene.oracle.offset(cursor), place)).unzip();
         let messages = body["messages"].as_array().expect("messages are an array");
         assert_eq!(cursors.len(), self.trackers.len());
         let several = cursors.len() > 1;
         assert_eq!(several, body["gaps"].is_array(), "only several channels have gaps");
         let (mut taken, mut complete) = (0, true);
-        for (tracker, cursor) in self.trackers.iter_mut().zip(cursors) {
-            let name = scene.oracle.channels[tracker.channel].name.clone();
+        for (index, (cursor, place)) in cursors.into_iter().zip(places).enumerate() {
+            let name = scene.oracle.channels[self.trackers[index].channel].name.clone();
             let has_gap = match several {
                 true => body["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(|gap| *gap == name.as_str())),
                 false => body["gap"] == true,
@@ -77,12 +79,39 @@ impl Subscriber {
             let own: Vec<&Value> =
                 messages[taken..].iter().take_while(|message| message["channel"] == name.as_str()).collect();
             taken += own.len();
+            // Who comes and goes stands behind what is said.
+            let (own, changes) = own.split_at(own.iter().take_while(|json| !View::is_presence(json)).count());
             assert!(own.len() <= line.limit, "more than was asked for");
             complete &= own.len() < line.limit;
-            receive_share(tracker, &own, cursor, has_gap, excuse, scene);
+            receive_share(&mut self.trackers[index], own, cursor, has_gap, excuse, scene);
+            self.receive_changes(index, changes, place, line, scene);
         }
         assert_eq!(taken, messages.len(), "messages of other channels, or in another order");
         line.complete_at = complete.then_some(scene.network.now);
+    }
+}
+
+impl Subscriber {
+    /// Takes in who has come and gone in one channel.
+    fn receive_changes(
+        &mut self,
+        index: usize,
+        changes: &[&Value],
+        place: Option<u64>,
+        line: &Line,
+        scene: &mut Scene,
+    ) {
+        let told = changes.iter().filter(|json| json["members"].is_object()).count();
+        assert!(told <= 1 && changes.len() - told <= line.limit, "more than was asked for");
+        if line.observes {
+            self.begin_presence_of_answer(index, changes.len() as u64, told > 0, place, scene);
+        } else {
+            assert_eq!(place, None, "a place for one who did not ask");
+        }
+        changes.iter().for_each(|json| self.receive_presence(line, json, None, scene));
+        if line.observes {
+            self.views[index].end_answer(place);
+        }
     }
 }
 

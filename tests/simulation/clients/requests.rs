@@ -32,7 +32,18 @@ impl Subscriber {
         let names: Vec<&str> =
             asked.iter().map(|tracker| scene.oracle.channels[tracker.channel].name.as_str()).collect();
         let mut target = format!("/channel/{}?", names.join(","));
-        let mut fields = String::new();
+        let mut fields = format!("X-Client: {}\r\n", self.id);
+        if let Some(name) = self.nature.name {
+            target.push_str(&format!("name=m{name}&"));
+        }
+        let is_raw = matches!(transport, Transport::RawSocket | Transport::RawStream | Transport::RawPoll);
+        let observes = self.nature.observes && !is_raw && !scene.network.random.one_in(4);
+        if observes {
+            target.push_str("presence=1&");
+        }
+        let since = self.with_places(since, observes, scene);
+        let Some(line) = &mut self.line else { return };
+        line.observes = observes;
         push_transport(transport, count > 1, &mut target, &mut fields, &mut scene.network.random);
         if transport.is_websocket() {
             line.offer = deflate::offer(&mut fields, &mut scene.network.random);

@@ -6,6 +6,7 @@ use super::commands::Command;
 use super::deflate::Offer;
 use super::events::Events;
 use super::http::{Response, Responses};
+use super::presence::View;
 use super::socket::Socket;
 use super::{Phase, Scene, any, fast};
 use crate::network::{Arrival, LinkId};
@@ -45,12 +46,18 @@ pub(crate) struct Nature {
     pub(crate) stays: u64,
     /// The one transport it uses, if it does not change.
     pub(crate) only: Option<Transport>,
+    /// By which name it is present, if it is.
+    pub(crate) name: Option<u64>,
+    /// It asks who comes and goes, where its transport can say it.
+    pub(crate) observes: bool,
 }
 
 pub(crate) struct Subscriber {
     pub(super) id: usize,
     pub(super) nature: Nature,
     pub(super) trackers: Vec<Tracker>,
+    /// What it knows of presence, for each of them.
+    pub(super) views: Vec<View>,
     pub(super) line: Option<Line>,
     /// When it acts next.
     due: u64,
@@ -78,6 +85,8 @@ pub(super) struct Line {
     refused: bool,
     /// The server has begun to close.
     pub(super) server_closes: bool,
+    /// It has asked to be told who comes and goes.
+    pub(super) observes: bool,
     /// Which channels are subscribed to now, by their trackers' indices.
     pub(super) joined: Vec<bool>,
     /// Commands that have not been answered.
@@ -102,7 +111,8 @@ pub(super) enum Session {
 impl Subscriber {
     pub(crate) fn new(id: usize, nature: Nature, channels: &[usize]) -> Subscriber {
         let trackers = channels.iter().map(|channel| Tracker::new(*channel)).collect();
-        Subscriber { id, nature, trackers, line: None, due: 0 }
+        let views = channels.iter().map(|_| View::default()).collect();
+        Subscriber { id, nature, trackers, views, line: None, due: 0 }
     }
 
     pub(crate) fn link(&self) -> Option<LinkId> {
@@ -188,6 +198,7 @@ impl Subscriber {
             half_closed: false,
             refused: false,
             server_closes: false,
+            observes: false,
             joined: vec![false; self.trackers.len()],
             commands: VecDeque::new(),
             ended_at: None,
@@ -325,15 +336,17 @@ impl Subscriber {
         Excuse { who: self.id, diligent: self.nature.diligent, away_until: line.away_until }
     }
 
+    /// Its connection, if it has been there for long enough to have got everything.
+    pub(super) fn settled_line(&self, oracle: &Oracle) -> Option<&Line> {
+        let line = self.line.as_ref().filter(|line| line.going_until.is_none() && !line.server_closes)?;
+        let polls = matches!(line.transport, Transport::RawPoll | Transport::LongPoll | Transport::ShortPoll);
+        let is_new = oracle.now < line.came_at + 3_000 || matches!(line.session, Session::Asking) && !polls;
+        (!is_new).then_some(line)
+    }
+
     /// Everything has come to whoever is connected.
     pub(crate) fn check_up_to_date(&self, oracle: &mut Oracle) {
-        let Some(line) = self.line.as_ref().filter(|line| line.going_until.is_none() && !line.server_closes) else {
-            return;
-        };
-        let polls = matches!(line.transport, Transport::RawPoll | Transport::LongPoll | Transport::ShortPoll);
-        if oracle.now < line.came_at + 3_000 || matches!(line.session, Session::Asking) && !polls {
-            return;
-        }
+        let Some(line) = self.settled_line(oracle) else { return };
         oracle.note("up to date");
         log::debug!("client {} on link {}, {:?}, ought to be up to date", self.id, line.link, line.transport);
         for (tracker, _) in self.trackers.iter().zip(&line.joined).filter(|(_, joined)| **joined) {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::Scene;
 use super::frames::{ACCEPT, BINARY, CLOSE, PING, PONG, TEXT};
 use super::http::Response;
+use super::presence::View;
 use super::socket::Socket;
 use super::subscriber::{Line, Session, Subscriber, Transport};
 use crate::oracle::Oracle;
@@ -55,6 +56,9 @@ impl Subscriber {
         if line.transport != Transport::Commands {
             let placeless = self.trackers.iter_mut().filter(|tracker| !tracker.is_placed());
             placeless.for_each(|tracker| tracker.open_without_position(scene.oracle));
+            for index in 0..self.trackers.len() {
+                self.begin_presence(index, None, line, scene);
+            }
         }
     }
 
@@ -81,6 +85,8 @@ impl Subscriber {
     fn receive_json_message(&mut self, line: &mut Line, json: &Value, scene: &mut Scene) {
         if json["gap"].is_object() {
             self.receive_gap(line, json, scene);
+        } else if View::is_presence(json) {
+            self.receive_presence(line, json, None, scene);
         } else if json["channel"].is_string() {
             self.check_acknowledged(line, json, scene);
             self.receive_envelope(line, json, scene);
