@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// One source file of the library or the binary, without its test module.
 struct Source {
@@ -318,6 +319,35 @@ fn functions(source: &Source) -> Vec<(usize, String)> {
     };
     let starts = (0..lines.len()).filter(|start| begins(lines[*start]));
     starts.filter_map(|start| Some((length(start)?, format!("{}:{}", source.path, start + 1)))).collect()
+}
+
+/// What `cargo tree` says is in the binary or builds it, itself left out.
+fn crates(options: &[&str]) -> BTreeSet<String> {
+    let tree = ["tree", "--offline", "--locked", "--prefix", "none", "--edges", "normal,build", "--format", "{p}"];
+    let target = ["--target", "x86_64-unknown-linux-gnu"];
+    let output = Command::new(env!("CARGO")).args(tree).args(target).args(options).current_dir(root()).output();
+    let output = output.expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let names = text.lines().filter_map(|line| line.split(' ').next()).filter(|name| *name != "redpoll");
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_readme_says_of_every_crate_what_it_is_for() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("the file can be read");
+    let section = readme.split("## What it is made of").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows = section.expect("a section").lines().filter(|line| line.starts_with("| `"));
+    let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let (mut wanted, mut brought) = (BTreeSet::new(), BTreeSet::new());
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').collect();
+        assert!(cells[2].trim().len() > 5, "a reason: {row}");
+        wanted.extend(names(cells[1]));
+        brought.extend(names(cells[3]));
+    }
+    assert_eq!(wanted, crates(&["--depth", "1"]), "the first column");
+    assert_eq!(&wanted | &brought, crates(&[]), "all");
 }
 
 #[test]

@@ -10,5 +10,6 @@ mod fields;
 mod limits;
 mod members;
 mod outsiders;
+mod overload;
 mod reached;
 mod served;
