@@ -10,6 +10,7 @@ mod fields;
 mod limits;
 mod members;
 mod outsiders;
+#[cfg(target_os = "linux")]
 mod overload;
 mod reached;
 mod served;
