@@ -1,5 +1,7 @@
 //! What happens, one thing after the other, out of the bytes of an input.
 
+use std::net::SocketAddr;
+
 use redpoll::wire::frame::{Opcode, encode_masked};
 use redpoll::{Config, History, Readiness};
 
@@ -9,6 +11,7 @@ pub enum Step {
     /// Somebody connects; so much can be written before it is taken.
     Connect {
         window: usize,
+        peer: Option<SocketAddr>,
     },
     /// A client sends.
     Send {
@@ -62,6 +65,10 @@ pub enum Step {
         readiness: Readiness,
     },
     Drain,
+    /// What the process takes, as the operating system sees it.
+    Resident {
+        bytes: usize,
+    },
 }
 
 /// The bytes of an input; behind their end there are zeros.
@@ -101,6 +108,8 @@ impl<'a> Bytes<'a> {
             history,
             history_prefixes: vec![("b".into(), History { entries: 2, ..history })],
             connections_max: self.pick(&[100, 2, 5]),
+            address_connections_max: self.pick(&[None, None, Some(1), Some(3)]),
+            trusted_hops: self.pick(&[0, 0, 1]),
             publications_a_second: self.pick(&[None, None, Some(2)]),
             memory_bytes_max: self.pick(&[usize::MAX, usize::MAX, 1 << 20]),
             channels_max: self.pick(&[100, 1, 2]),
@@ -134,7 +143,11 @@ impl<'a> Bytes<'a> {
         let first = self.byte();
         let client = usize::from(first >> 4);
         Some(match first & 15 {
-            0 => Step::Connect { window: self.pick(&[usize::MAX, 0, 10, 500, 20_000]) },
+            0 => {
+                let window = self.pick(&[usize::MAX, 0, 10, 500, 20_000]);
+                let address = PEERS.get(usize::from(self.byte())).map(|peer| peer.parse().expect("an address"));
+                Step::Connect { window, peer: address.map(|address| SocketAddr::new(address, 4711)) }
+            }
             1 => Step::Send { client, bytes: self.some().to_vec() },
             2 => Step::Send { client, bytes: self.request() },
             3 => Step::Send { client, bytes: self.frame() },
@@ -165,6 +178,7 @@ impl<'a> Bytes<'a> {
                 Step::Publish { channel, data: self.payload(), binary: kind & 1 == 1, event }
             }
             14 if client == 15 => Step::Drain,
+            14 if client == 14 => Step::Resident { bytes: usize::from(self.byte()) << 15 },
             14 => {
                 let bits = self.byte();
                 let readiness = Readiness { readable: bits & 1 > 0, writable: bits & 2 > 0, ended: false };
@@ -229,16 +243,16 @@ impl<'a> Bytes<'a> {
 
     /// A request, mostly a right one.
     fn request(&mut self) -> Vec<u8> {
-        let (kind, names, since) = (self.byte() % 32, self.pick(&CHANNELS), self.since());
+        let (first, names, since) = (self.byte(), self.pick(&CHANNELS), self.since());
+        let (kind, host) = (first % 32, HOSTS[usize::from(first >> 5)]);
         let since = if names.contains(',') { format!("{since},{since}") } else { since };
         let websocket = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
         let commands = format!("{websocket}Sec-WebSocket-Protocol: redpoll.v1\r\n");
         let deflate = format!("{websocket}Sec-WebSocket-Extensions: permessage-deflate\r\n");
         let stream = "Accept: text/event-stream\r\n";
-        let get =
-            |query: String, fields: &str| format!("GET /channel/{names}{query} HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
-        let post = |fields: String| format!("POST /channel/{names} HTTP/1.1\r\nHost: h\r\n{fields}");
+        let get = |query: String, fields: &str| format!("GET /channel/{names}{query} HTTP/1.1\r\n{host}{fields}\r\n");
+        let post = |fields: String| format!("POST /channel/{names} HTTP/1.1\r\n{host}{fields}");
         let text = match kind {
             0 => get(format!("?since={since}"), ""),
             1 => get(format!("?since={since}&wait=5"), ""),
@@ -271,19 +285,33 @@ impl<'a> Bytes<'a> {
                 let content = self.payload().escape_ascii().to_string();
                 post(format!("Content-Length: {}\r\n\r\n{content}", content.len()))
             }
-            24 => format!("DELETE /channel/{names} HTTP/1.1\r\nHost: h\r\n\r\n"),
-            25 => format!("HEAD /channel/{names}?since={since} HTTP/1.1\r\nHost: h\r\n\r\n"),
-            26 => format!("OPTIONS /channel/{names} HTTP/1.1\r\nHost: h\r\nOrigin: http://other\r\n\r\n"),
-            27 => "GET /get HTTP/1.1\r\nHost: h\r\n\r\n".into(),
+            24 => format!("DELETE /channel/{names} HTTP/1.1\r\n{host}\r\n"),
+            25 => format!("HEAD /channel/{names}?since={since} HTTP/1.1\r\n{host}\r\n"),
+            26 => format!("OPTIONS /channel/{names} HTTP/1.1\r\n{host}Origin: http://other\r\n\r\n"),
+            27 => format!("GET /get HTTP/1.1\r\n{host}\r\n"),
             28 => {
-                format!("POST /send HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\ncontent={since}", since.len() + 8)
+                format!("POST /send HTTP/1.1\r\n{host}Content-Length: {}\r\n\r\ncontent={since}", since.len() + 8)
             }
             29 => "GET /list HTTP/1.0\r\nConnection: keep-alive\r\n\r\n".into(),
-            30 => format!("GET /talk HTTP/1.1\r\nHost: h\r\n{websocket}\r\n"),
+            30 => format!("GET /talk HTTP/1.1\r\n{host}{websocket}\r\n"),
             _ => get("?wait=1".into(), "Connection: close\r\nOrigin: http://other\r\n"),
         };
         text.into_bytes()
     }
 }
+
+const PEERS: [&str; 3] = ["10.0.0.1", "10.0.0.2", "2001:db8::1"];
+
+/// The field that every request has, mostly alone.
+const HOSTS: [&str; 8] = [
+    "Host: h\r\n",
+    "Host: h\r\n",
+    "Host: h\r\n",
+    "Host: h\r\n",
+    "Host: h\r\n",
+    "Host: h\r\nX-Forwarded-For: 10.0.0.1\r\n",
+    "Host: h\r\nX-Forwarded-For: 10.0.0.2, 10.0.0.3\r\n",
+    "Host: h\r\nForwarded: for=10.0.0.2;proto=https\r\n",
+];
 
 const CHANNELS: [&str; 8] = ["a", "b", "a,b", "c-1", "b,a", "d", "forbidden", "a%20b"];
