@@ -11,7 +11,8 @@ const SECRET: &str = "a secret of 32 bytes, no fewer..";
 /// An event stream that has begun, so that its name is present.
 fn stream(served: &Served, query: &str, fields: &str) -> TcpStream {
     let mut stream = served.connect();
-    let request = format!("GET /channel/a{query} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{fields}\r\n");
+    let request =
+        format!("GET /channel/a{query} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{fields}\r\n");
     stream.write_all(request.as_bytes()).expect("the request is taken");
     read_until(&mut stream, "\nid: ");
     stream
