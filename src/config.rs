@@ -26,7 +26,8 @@ pub struct Config {
     pub memory_bytes_max: usize,
     /// Channels that exist at once: each costs about 400 bytes and what it keeps. Further ones are refused with 503.
     pub channels_max: usize,
-    /// Subscriptions of one connection: a client that wants more wants another design. Refused with 503.
+    /// Subscriptions of one connection, two for each channel of which it is told who comes and goes: a client that
+    /// wants more wants another design. Refused with 503.
     pub subscriptions_max: usize,
     /// One message: content of a POST, payload of a WebSocket message. 413, or close 1009.
     pub message_bytes_max: usize,
@@ -146,7 +147,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// How long a member stays who has polled: one poll that is late, or lost, is no reason to leave.
+    /// How long a member stays who has polled: one poll that is late, or lost, is no reason to leave. For as long,
+    /// joins and leaves are collected for observers who have gone.
     pub(crate) fn presence_linger_ms(&self) -> u64 {
         self.ping_interval_ms.saturating_mul(2)
     }

@@ -291,6 +291,17 @@ fn an_observer_that_polls_finds_what_came_in_between() {
 }
 
 #[test]
+fn an_observer_whose_connection_was_lost_is_told_what_came_in_between() {
+    let mut rig = Rig::default();
+    let observer = Observer::new(&mut rig, Way::JsonEvents, "/channel/a");
+    rig.reset(&observer.client);
+    let _ann = come(&mut rig, Way::RawEvents, "ann");
+    rig.sleep(3_000);
+    let mut again = Observer::since(&mut rig, Way::JsonEvents, "/channel/a", observer.cursor.as_deref());
+    assert_eq!(again.take_told(&mut rig), ["join ann sse"]);
+}
+
+#[test]
 fn an_observer_that_has_been_away_too_long_is_told_the_number() {
     let mut rig = Rig::default();
     let _ann = come(&mut rig, Way::RawEvents, "ann");
@@ -382,6 +393,7 @@ fn a_command_subscribes_to_who_comes_and_goes() {
     say(&mut rig, r#"{"unsubscribe":"a"}"#);
     assert_eq!(rig.engine.metrics().subscriptions, 2);
     assert_eq!(rig.engine.metrics().observers, 0);
+    rig.sleep(600);
     assert_eq!(members(&mut rig, "a"), ["bob ws"]);
     say(&mut rig, r#"{"subscribe":"a","since":"1-0~5","presence":true}"#);
     rig.settle();
@@ -441,7 +453,7 @@ fn observed_channels_are_bounded_and_do_not_count_as_channels() {
     let third = rig.ask("/channel/c?presence=1", "").answer().expect("an answer");
     assert_eq!(third.status, 503);
     rig.reset(&first.client);
-    rig.settle();
+    rig.sleep(LINGER_MS + 10);
     assert_eq!(rig.ask("/channel/c?presence=1", "").answer().map(|answer| answer.status), Some(200));
 }
 

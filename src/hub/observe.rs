@@ -65,29 +65,22 @@ impl Hub {
         self.channels[self.subscriptions.at(id).channel.0].of
     }
 
-    /// An observer has gone. One that polls may come back, and is then told what it has missed meanwhile.
-    pub(super) fn stop_observing(&mut self, id: ChannelId, transport: Transport, now: Now, config: &Config) {
+    /// An observer has gone. It may come back, by a poll or after its connection was lost, and is then told what it has
+    /// missed meanwhile.
+    pub(super) fn stop_observing(&mut self, id: ChannelId, now: Now, config: &Config) {
         self.presence.observers -= 1;
-        if transport == Transport::LongPoll
-            && let Some(room) = self.room_mut(id)
-        {
-            let until_ms = now.monotonic_ms + config.presence_linger_ms();
+        let until_ms = now.monotonic_ms + config.presence_linger_ms();
+        if let Some(room) = self.room_mut(id) {
             room.observed_ms = Some(until_ms);
             self.look_at(id, until_ms, now);
         }
-        self.end_sibling_of(id);
     }
 
-    /// Nobody who polls has observed for a while.
+    /// Nobody has gone for a while who observed.
     pub(super) fn end_observing(&mut self, id: ChannelId) {
-        if let Some(room) = self.room_mut(id) {
-            room.observed_ms = None;
-        }
-        self.end_sibling_of(id);
-    }
-
-    fn end_sibling_of(&mut self, id: ChannelId) {
-        if let Some(sibling) = self.room_mut(id).and_then(|room| room.sibling) {
+        let Some(room) = self.room_mut(id) else { return };
+        room.observed_ms = None;
+        if let Some(sibling) = room.sibling {
             self.end_sibling_if_unobserved(sibling, id);
         }
     }

@@ -68,7 +68,7 @@ pub(super) struct Room {
     known: usize,
     /// The log of joins and leaves, while somebody observes.
     pub(super) sibling: Option<ChannelId>,
-    /// Until when it is kept for observers that poll.
+    /// Until when it is kept for observers who have gone.
     pub(super) observed_ms: Option<u64>,
     /// When observers are told who has come or gone since they were told last, if somebody has.
     window_ms: Option<u64>,

@@ -81,7 +81,7 @@ impl Hub {
         let observes = |next: &SubscriptionId| self.observed_by(*next) == Some(channel);
         if let Some(observer) = behind.filter(observes) {
             self.remove_member(observer);
-            self.stop_observing(channel, self.subscriptions.at(id).transport, now, config);
+            self.stop_observing(channel, now, config);
         }
         let Some(gone) = self.remove_member(id) else { return };
         self.go(gone.connection, channel, gone.transport, now, config);
