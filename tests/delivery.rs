@@ -27,6 +27,29 @@ fn a_publication_is_encoded_once_for_each_form_however_many_subscribe() {
 }
 
 #[test]
+fn who_takes_a_part_of_a_message_has_no_copy_of_the_rest() {
+    for since in ["latest", "earliest"] {
+        for fields in [UPGRADE, COMMANDS, EVENT_STREAM] {
+            let mut rig = Rig::default();
+            rig.publish("a", &"x".repeat(60_000));
+            rig.turn();
+            let clients: Vec<Client> = (0..10).map(|_| rig.connect()).collect();
+            for client in &clients {
+                client.set_capacity(1_000);
+                rig.send(client, get(&format!("/channel/a?since={since}"), fields));
+            }
+            rig.turn();
+            rig.publish("a", &"y".repeat(60_000));
+            rig.turn();
+            assert!(rig.engine.metrics().client_bytes < 10 * 1_000, "{since} {fields}: {:?}", rig.engine.metrics());
+            clients.iter().for_each(|client| client.set_capacity(usize::MAX));
+            rig.settle();
+            assert!(clients.iter().all(|client| client.text().contains(&"y".repeat(60_000))), "{since} {fields}");
+        }
+    }
+}
+
+#[test]
 fn ten_publications_of_one_turn_are_one_write() {
     for (target, fields) in [
         ("/channel/a", UPGRADE),

@@ -10,7 +10,12 @@ impl<S: Stream> Engine<S> {
     /// Delivers to the connections that have become able to take something, or have just subscribed.
     pub(super) fn deliver_behind(&mut self) {
         for id in std::mem::take(&mut self.world.behind) {
-            self.on_slot(id, |slot, world| deliver_all(id, slot, world));
+            self.on_slot(id, |slot, world| match world.hub.first_subscription(id) {
+                // What it does not take of a message stays shared with all the others, instead of being copied for it.
+                Some(only) if world.hub.is_only(only) => deliver_one(id, slot, world, only),
+                Some(_) => deliver_all(id, slot, world),
+                None => {}
+            });
         }
     }
 
