@@ -15,20 +15,25 @@ use crate::connection::{ConnectionId, World};
 use crate::hub::largest_first;
 
 impl<S: Stream> Engine<S> {
-    /// Sheds at the end of a turn, when everything has been offered to everyone, as much as the budget asks for.
+    /// Sheds as much as the budget asks for: at the end of a turn, when everything has been offered to everyone, and
+    /// where a connection grows beyond it.
     pub(super) fn keep_budget(&mut self) {
         self.count_tables();
         let now_ms = self.world.now.monotonic_ms;
-        if !self.world.hub.memory.must_shed(now_ms) {
+        // What is being shed may have something to say, and so grow.
+        if self.sheds || !self.world.hub.memory.must_shed(now_ms) {
             return;
         }
+        self.sheds = true;
         let was_exhausted = self.world.hub.memory.is_exhausted();
         for step in [Self::shed_readers, Self::shed_history, Self::shed_unheard, Self::shed_unfinished] {
             if self.world.hub.memory.is_short() {
                 step(self);
             }
         }
+        self.world.hub.release_batch();
         self.world.hub.memory.note_shed(now_ms);
+        self.sheds = false;
         if self.world.hub.memory.is_exhausted() && !was_exhausted {
             log::warn!("the memory that --memory allows is spent: publications and new connections are refused");
         }
@@ -40,9 +45,12 @@ impl<S: Stream> Engine<S> {
         self.world.hub.memory.note_resident(bytes);
     }
 
-    /// A connection has grown beyond the budget.
-    pub(super) fn refuse_growth(&mut self, id: ConnectionId) {
-        self.visit(id, |visit| visit.refuse_growth());
+    /// A connection has grown beyond the budget: everything else that may be shed goes before it.
+    pub(super) fn make_room_for(&mut self, id: ConnectionId) {
+        self.keep_budget();
+        if self.world.hub.memory.is_overdrawn() {
+            self.visit(id, |visit| visit.refuse_growth());
+        }
     }
 
     fn count_tables(&mut self) {

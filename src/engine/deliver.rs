@@ -54,12 +54,13 @@ impl<S: Stream> Engine<S> {
                     member.cursor = batch.through;
                     self.world.counters.deliveries += 1;
                     self.world.counters.sent_bytes += batch.bytes.len() as u64;
-                } else {
-                    self.on_slot(id, |slot, world| wrote_short(id, slot, world, *subscription, batch, wrote));
+                    continue;
                 }
-                continue;
+                self.on_slot(id, |slot, world| wrote_short(id, slot, world, *subscription, batch, wrote));
+            } else {
+                self.on_slot(id, |slot, world| deliver_one(id, slot, world, *subscription));
             }
-            self.on_slot(id, |slot, world| deliver_one(id, slot, world, *subscription));
+            // Another one, or none: memory may have been shed, and what was in it is not kept any more.
             batch = self.world.hub.last_batch();
         }
     }

@@ -75,6 +75,8 @@ pub struct Engine<S: Stream> {
     address_is_full: bool,
     /// The members that are being delivered to.
     run: Vec<SubscriptionId>,
+    /// Memory is being shed.
+    sheds: bool,
 }
 
 /// One connection with its stream.
@@ -130,6 +132,7 @@ impl<S: Stream> Engine<S> {
             expired: Vec::new(),
             address_is_full: false,
             run: Vec::new(),
+            sheds: false,
         }
     }
 
@@ -317,7 +320,7 @@ impl<S: Stream> Engine<S> {
         if gone {
             self.remove(id);
         } else if after > before && memory.is_overdrawn() {
-            self.refuse_growth(id);
+            self.make_room_for(id);
         }
     }
 
