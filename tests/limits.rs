@@ -2,7 +2,7 @@
 
 mod support;
 
-use redpoll::{Config, Limit};
+use redpoll::{Config, History, Limit};
 use support::{CLOSE, Client, REDPOLL_V1, Rig, TEXT, frame, get, post};
 
 fn per_address(limit: u32, trusted_hops: u8) -> Rig {
@@ -22,6 +22,27 @@ fn status(rig: &mut Rig, client: &Client, request: &str) -> u16 {
     rig.send(client, request);
     rig.turn();
     client.answer().expect("an answer").status
+}
+
+/// Half of all ticks, in milliseconds: what is farther away cannot be told from the past.
+const HALF_A_ROUND_MS: u64 = 8 << 31;
+
+#[test]
+fn after_any_time_in_which_nobody_came_timeouts_are_as_long_as_ever() {
+    for idle_ms in [1_000, HALF_A_ROUND_MS - 5_000, HALF_A_ROUND_MS + 5_000, 3 * HALF_A_ROUND_MS] {
+        let history = History { age_ms: 20_000, ..History::default() };
+        let mut rig = Rig::new(Config { history, ..Config::default() });
+        rig.now.monotonic_ms += idle_ms;
+        let client = rig.connect();
+        rig.publish("a", "kept for a while");
+        rig.send(&client, "GET / HT");
+        rig.sleep(9_900);
+        assert_eq!(client.text(), "", "{idle_ms}");
+        rig.sleep(200);
+        assert!(client.text().starts_with("HTTP/1.1 408 "), "{idle_ms}");
+        rig.sleep(20_000);
+        assert_eq!(rig.engine.metrics().channels, 0, "{idle_ms}");
+    }
 }
 
 #[test]

@@ -139,7 +139,7 @@ impl<S: Stream> Engine<S> {
     /// Takes a new connection, or gives the stream back if there are too many or the server is ending; the caller then
     /// writes [`Engine::refusal`] to it and drops it.
     pub fn accept(&mut self, stream: S, peer: Option<SocketAddr>, now: Now) -> Result<ConnectionId, S> {
-        self.world.now = now;
+        self.wake(now);
         self.address_is_full = false;
         let spent = self.world.hub.memory.is_exhausted();
         if self.slots.len() >= self.world.config.connections_max || self.world.draining || spent {
@@ -209,7 +209,7 @@ impl<S: Stream> Engine<S> {
     /// 400 for a channel or event name that is not allowed, 413 for a message that is too long, 503 for a channel too
     /// many.
     pub fn publish(&mut self, channel: &str, message: Message, now: Now) -> Result<Published, Status> {
-        self.world.now = now;
+        self.wake(now);
         let draft = Draft { data: message.data(), binary: message.is_binary(), event: message.event(), key: None };
         draft.event.map_or(Ok(()), check_event_name)?;
         Framing::Length(draft.data.len() as u64).check(self.world.config.message_bytes_max)?;
@@ -279,6 +279,13 @@ impl<S: Stream> Engine<S> {
     /// Ends a connection that its stream's owner cannot serve.
     pub(crate) fn abandon(&mut self, id: ConnectionId) {
         self.visit(id, |visit| visit.drop_for(Reason::PeerGone));
+    }
+
+    /// Somebody is there again, after however long a time: without timers no turn need have passed meanwhile.
+    fn wake(&mut self, now: Now) {
+        self.world.now = now;
+        self.world.wheel.begin(now.tick());
+        self.world.hub.begin(now.tick());
     }
 
     fn fire_timers(&mut self) {

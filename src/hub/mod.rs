@@ -256,6 +256,11 @@ impl Hub {
         [self.ages.next(), answers].into_iter().flatten().min_by_key(|tick| now.until_ms(*tick))
     }
 
+    /// Somebody is there again, after however long a time.
+    pub(crate) fn begin(&mut self, present: Tick) {
+        self.ages.begin(present);
+    }
+
     fn find(&self, name: &str) -> Option<&Channel> {
         self.channels.get(self.names.get(name)?.0)
     }
