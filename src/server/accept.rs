@@ -45,6 +45,9 @@ impl Loop {
                 Ok((socket, peer)) => {
                     (failures, self.starved) = (0, false);
                     self.welcome(socket, peer, now);
+                    if self.reserve.is_none() {
+                        self.reserve = Socket::reserve().ok();
+                    }
                     continue;
                 }
                 Err(error) => error,

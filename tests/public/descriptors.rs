@@ -30,6 +30,10 @@ fn next_descriptor(served: &Served) -> u64 {
     (0..).find(|number| std::fs::symlink_metadata(of_process(number)).is_err()).expect("a number")
 }
 
+fn open_descriptors(served: &Served) -> u64 {
+    std::fs::read_dir(format!("/proc/{}/fd", served.process_id())).expect("Linux").count() as u64
+}
+
 /// Processor time of the process so far, in hundredths of a second.
 fn ticks(served: &Served) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", served.process_id())).expect("Linux");
@@ -108,6 +112,7 @@ fn without_a_descriptor_every_client_is_told_so_and_nothing_spins() {
 fn without_even_a_reserve_clients_wait_and_nothing_spins() {
     let served = served(&[]);
     let clients: Vec<TcpStream> = (0..4).map(|_| stay(&served)).collect();
+    let unused = open_descriptors(&served) - 4;
     // As if others had taken what the reserve was given up for.
     limit(&served, 3);
     let mut waiting = served.connect();
@@ -119,4 +124,9 @@ fn without_even_a_reserve_clients_wait_and_nothing_spins() {
     limit(&served, 40);
     assert!(read_until(&mut waiting, "ok\n").starts_with("HTTP/1.1 200 "));
     assert_serves(&served);
+    wait_until("there is one in reserve again, and nobody else", || open_descriptors(&served) == unused);
+    // So many that no number below that of the reserve is free.
+    let _clients: Vec<TcpStream> = (0..8).map(|_| stay(&served)).collect();
+    limit(&served, next_descriptor(&served));
+    assert_refused(&served, "ulimit -n");
 }
