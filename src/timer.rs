@@ -59,8 +59,8 @@ impl Wheel {
         }
     }
 
-    /// Has a wheel on which nothing runs begin at `present`, which may be any time later: ticks wrap, and only half of them
-    /// can be told from the past.
+    /// Has a wheel on which nothing runs begin at `present`, which may be any time later: ticks wrap, and only half of
+    /// them can be told from the past.
     pub(crate) fn begin(&mut self, present: Tick) {
         if self.scheduled == 0 {
             self.present = present.0;
