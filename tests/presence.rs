@@ -444,6 +444,19 @@ fn members_who_poll_are_bounded() {
     assert_eq!(status(&mut rig, "dan").0, 200);
 }
 
+/// Ticks wrap after 397 days, and no turn need pass while nobody is there.
+#[test]
+fn after_half_a_year_in_which_nobody_came_joins_and_leaves_are_told_as_ever() {
+    let mut rig = Rig::default();
+    rig.now.monotonic_ms += 199 * 86_400_000;
+    let mut observer = Observer::new(&mut rig, Way::JsonEvents, "/channel/a");
+    rig.ask("/channel/a?name=ann", "");
+    rig.sleep(600);
+    assert_eq!(observer.take_told(&mut rig), ["join ann poll"]);
+    rig.sleep(LINGER_MS + 2 * WINDOW_MS);
+    assert_eq!(observer.take_told(&mut rig), ["leave ann poll"]);
+}
+
 #[test]
 fn observed_channels_are_bounded_and_do_not_count_as_channels() {
     let mut rig = Rig::new(Config { channels_max: 2, ..Config::default() });

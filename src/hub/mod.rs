@@ -259,6 +259,7 @@ impl Hub {
     /// Somebody is there again, after however long a time.
     pub(crate) fn begin(&mut self, present: Tick) {
         self.ages.begin(present);
+        self.presence.timers.begin(present);
     }
 
     fn find(&self, name: &str) -> Option<&Channel> {
