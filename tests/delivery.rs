@@ -2,7 +2,7 @@
 
 mod support;
 
-use redpoll::Config;
+use redpoll::{Config, History};
 use support::{COMMANDS, Client, EVENT_STREAM, Rig, TEXT, UPGRADE, frame, get, post};
 
 #[test]
@@ -24,6 +24,25 @@ fn a_publication_is_encoded_once_for_each_form_however_many_subscribe() {
         // The payload is held as a frame, which is what a raw WebSocket gets.
         assert_eq!(rig.engine.metrics().encodings, encodings, "{target} {fields}");
     }
+}
+
+/// Whoever was delivered to last may have gone, and the channel with it, before a delivery that takes several turns
+/// goes on.
+#[test]
+fn a_channel_may_be_forgotten_in_the_middle_of_a_long_delivery_of_another() {
+    let mut rig = Rig::new(Config { history: History { entries: 0, ..History::default() }, ..Config::default() });
+    let only = rig.join("/channel/a", UPGRADE);
+    let many: Vec<Client> = (0..16_500).map(|_| rig.get("/channel/b,c", UPGRADE)).collect();
+    rig.settle();
+    many.iter().for_each(|client| drop(client.bytes()));
+    for channel in ["a", "b", "c"] {
+        rig.publish(channel, "hello");
+    }
+    rig.turn();
+    rig.reset(&only);
+    assert_eq!(rig.engine.metrics().channels, 2);
+    rig.settle();
+    assert!(many.iter().all(|client| client.frames().len() == 2), "everyone got both");
 }
 
 #[test]
