@@ -28,9 +28,18 @@ pub fn is_channel(name: &str) -> bool {
 /// What a publisher may call its event.
 pub fn is_event(name: &str) -> bool {
     let reserved = ["gap", "join", "leave", "members", "expired", "open", "error", "binary"];
+    is_name(name, 64) && !reserved.contains(&name)
+}
+
+/// By what a client may be present.
+pub fn is_member(name: &str) -> bool {
+    is_name(name, 128)
+}
+
+fn is_name(name: &str, bytes_max: usize) -> bool {
     // U+0080 to U+009F are the other control characters (Unicode, table 2-3).
     let control = |one: char| one < ' ' || ('\u{7f}'..='\u{9f}').contains(&one);
-    (1..=64).contains(&name.len()) && !name.chars().any(control) && !reserved.contains(&name)
+    (1..=bytes_max).contains(&name.len()) && !name.chars().any(control)
 }
 
 /// The channels that a segment names.

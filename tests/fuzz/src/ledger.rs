@@ -17,6 +17,8 @@ pub struct Ledger {
     pub consumers: usize,
     /// Consumers that have connected and not been told of their end.
     pub connected: usize,
+    /// Who is present where, when somebody has asked for it last.
+    pub listed: Option<BTreeMap<String, Vec<String>>>,
     /// Whether anything was taken away that had not grown too old, or too much.
     pub cleared: bool,
     /// The poll of `/get` that waits.
@@ -62,7 +64,7 @@ impl Ledger {
 
 /// Channels as in the binary, and some that make use of all that an application can do.
 pub fn server(ledger: &Shared) -> Server {
-    let [members, polls, sends, clears, talks] = [(); 5].map(|()| Rc::clone(ledger));
+    let [members, polls, sends, clears, talks, lists] = [(); 6].map(|()| Rc::clone(ledger));
     Server::new()
         .route("/channel/{names}", move |_| Member::new(&members))
         .route("/talk", move |_| {
@@ -78,9 +80,16 @@ pub fn server(ledger: &Shared) -> Server {
             }
             Response::text("OK")
         })
-        .get("/list", |_, cx| {
-            let names = cx.list_channels("", "", 10).into_iter().map(|channel| channel.name.to_string());
-            Response::text(Vec::from_iter(names).join(","))
+        .get("/list", move |_, cx| {
+            let names =
+                Vec::from_iter(cx.list_channels("", "", 10).into_iter().map(|channel| channel.name.to_string()));
+            let members = |name: &String| {
+                let listed = Vec::from_iter(cx.list_members(name, "", 100).into_iter().map(|member| member.name));
+                assert_eq!(listed.len(), cx.count_members(name));
+                (name.clone(), listed)
+            };
+            lists.borrow_mut().listed = Some(names.iter().map(members).collect());
+            Response::text(names.join(","))
         })
         .delete("/channel/{names}", move |request, cx| {
             clears.borrow_mut().cleared = true;
@@ -106,6 +115,9 @@ impl Consumer for Member {
         if let Some(until) = request.query("until") {
             let delay_ms: u64 = until.parse().map_err(|_| Status::new(400))?;
             cx.expire_at(Some(cx.now().unix_ms.saturating_add(delay_ms)));
+        }
+        if let Some(name) = request.query("name") {
+            cx.present_as(&name);
         }
         self.0.borrow_mut().connected += 1;
         Ok(())

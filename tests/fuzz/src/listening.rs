@@ -24,6 +24,8 @@ pub struct Listener {
     heard: BTreeSet<String>,
     /// What came from one channel without positions.
     raw: Option<(String, Vec<Entry>)>,
+    /// Who has come or gone, by channel, as far as that was told.
+    present: BTreeMap<String, BTreeMap<String, bool>>,
     /// How often a loss was told after something had come.
     pub gaps: usize,
     /// The next request that is not answered, if that one does not wait for something.
@@ -150,8 +152,9 @@ fn poll(asked: &Heard, names: &[String], cursor: &str, json: &Value, ledger: &Le
             _ => Place::Unknown,
         };
         let mut follower = Follower { name, place, ledger };
-        for message in messages.iter().filter(|message| message.member("channel").and_then(Value::string) == Some(name))
-        {
+        let of_channel = |json: &&Value| json.member("channel").and_then(Value::string) == Some(name);
+        // Without an id it is somebody who has come or gone.
+        for message in messages.iter().filter(of_channel).filter(|json| json.member("id").is_some()) {
             follower.envelope(message);
         }
         let Since::After(EPOCH, cursor) = cursors[index] else { panic!("a cursor of another server") };
@@ -166,6 +169,10 @@ fn names(asked: &Heard) -> Option<Vec<String>> {
 
 fn parameter(asked: &Heard, name: &str) -> Option<String> {
     forms::parameters(&asked.query).into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
+}
+
+fn wants_json(asked: &Heard) -> bool {
+    parameter(asked, "form").as_deref() == Some("json") || parameter(asked, "presence").as_deref() == Some("1")
 }
 
 /// The position of this server, or that it is of another.
@@ -232,7 +239,7 @@ impl Listener {
         self.complete = blocks[end..].iter().all(|line| *line == b":\n");
         blocks.truncate(end);
         let names = names(asked).unwrap_or_default();
-        let json = names.len() > 1 || parameter(asked, "form").as_deref() == Some("json");
+        let json = names.len() > 1 || wants_json(asked);
         for block in blocks.split(|line| *line == b"\n").filter(|block| !block.is_empty()) {
             let text = String::from_utf8(block.concat()).expect("an event stream is UTF-8");
             let mut event = Event::default();
@@ -250,6 +257,11 @@ impl Listener {
         let id = Vec::from_iter(id.split(',').map(place));
         assert_eq!(id.len(), names.len(), "a position for each channel");
         let data = event.data.as_ref().map(|lines| lines.join("\n"));
+        if let (Some("join" | "leave" | "members"), Some(data)) = (event.name.as_deref(), &data) {
+            let here = names.iter().map(|name| self.places.get(name).copied());
+            assert!(here.eq(id.into_iter().map(Some)), "who comes or goes moves the position");
+            return self.presence(&json::parse(data).expect("JSON"));
+        }
         for (name, new) in names.iter().zip(id) {
             let old = self.places.insert(name.clone(), new);
             let (Some(old), Some(data)) = (old, &data) else { continue };
@@ -282,7 +294,7 @@ impl Listener {
         self.complete = story.complete && story.said.last().map_or(0, |(at, _)| *at) == bytes.len();
         let commands = head.only("sec-websocket-protocol") == Some("redpoll.v1");
         let names = names(asked);
-        let json = commands || parameter(asked, "form").as_deref() == Some("json");
+        let json = commands || wants_json(asked);
         if let (Some([name]), false) = (names.as_deref(), json) {
             self.raw = Some((name.clone(), Vec::new()));
         }
@@ -312,11 +324,13 @@ impl Listener {
         let string = |name: &str| json.member(name).and_then(Value::string);
         if let Some(name) = string("subscribed") {
             self.places.insert(name.to_owned(), place(string("cursor").expect("a cursor")));
+            self.present.remove(name);
         } else if let Some(name) = string("unsubscribed") {
             self.places.remove(name);
             self.heard.remove(name);
         } else if let Some(name) = string("channel") {
             match json.member("gap") {
+                None if json.member("id").is_none() => self.presence(&json),
                 Some(gap) => {
                     self.gaps += usize::from(self.heard.contains(name));
                     self.places.insert(name.to_owned(), place(gap.member("to").and_then(Value::string).expect("to")));
@@ -332,9 +346,34 @@ impl Listener {
         }
     }
 
+    /// Somebody has come or gone, or so many that only their number is told.
+    fn presence(&mut self, json: &Value) {
+        let channel = json.member("channel").and_then(Value::string).expect("a channel");
+        let present = self.present.entry(channel.to_owned()).or_default();
+        let name = |change: &Value| change.member("name").and_then(Value::string).expect("a name").to_owned();
+        match (json.member("join"), json.member("leave"), json.member("members")) {
+            (Some(join), None, None) => assert_ne!(present.insert(name(join), true), Some(true), "who is there comes"),
+            (None, Some(leave), None) => {
+                assert_ne!(present.insert(name(leave), false), Some(false), "who is not there goes");
+            }
+            (None, None, Some(_)) => present.clear(),
+            _ => panic!("{json:?}"),
+        }
+    }
+
     /// Whether the connection is an event stream or a WebSocket.
     pub fn is_subscribed(&self) -> bool {
         self.raw.is_some() || !self.places.is_empty()
+    }
+
+    /// What this client was told of who is present is as in the list.
+    pub fn check_present(&self, listed: &BTreeMap<String, Vec<String>>) {
+        for (channel, present) in self.present.iter().filter(|(channel, _)| self.places.contains_key(*channel)) {
+            for (name, is_there) in present {
+                let is_listed = listed.get(channel).is_some_and(|names| names.contains(name));
+                assert_eq!(is_listed, *is_there, "{name} in {channel}");
+            }
+        }
     }
 
     /// Everything that was published has come to this client, which reads and is still there.

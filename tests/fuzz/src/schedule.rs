@@ -126,6 +126,8 @@ impl<'a> Bytes<'a> {
             idempotency_keys_max: self.pick(&[16_384, 1]),
             unoffered_entries_max: self.pick(&[256, 1, 4]),
             unoffered_bytes_max: self.pick(&[1 << 20, 100]),
+            presence_changes_max: self.pick(&[64, 0, 1]),
+            polling_members_max: self.pick(&[16_384, 1]),
             ..Config::default()
         }
     }
@@ -219,12 +221,13 @@ impl<'a> Bytes<'a> {
     fn command(&mut self) -> Vec<u8> {
         let (kind, channel, since) = (self.byte(), self.pick(&CHANNELS), self.since());
         let ack = if kind & 0x80 == 0 { "" } else { r#","ack":1"# };
-        let text = match kind % 6 {
+        let text = match kind % 7 {
             0 => format!(r#"{{"subscribe":"{channel}"{ack}}}"#),
             1 => format!(r#"{{"subscribe":"{channel}","since":"{since}"{ack}}}"#),
             2 => format!(r#"{{"unsubscribe":"{channel}"{ack}}}"#),
             3 => format!(r#"{{"publish":"{channel}","data":"{since}"{ack}}}"#),
             4 => format!(r#"{{"publish":"{channel}","base64":"AP8=","event":"e"{ack}}}"#),
+            5 => format!(r#"{{"subscribe":"{channel}","since":"{since}","presence":true{ack}}}"#),
             _ => format!(r#"{{"token":"{}"{ack}}}"#, u64::from(self.byte()) * 100),
         };
         let mut bytes = Vec::new();
@@ -235,9 +238,9 @@ impl<'a> Bytes<'a> {
     fn since(&mut self) -> String {
         match self.byte() {
             byte @ 0..200 => format!("5f3a-{byte}"),
-            byte => {
-                ["latest", "earliest", "last", "0-7", "5f3a-18446744073709551615", "x"][usize::from(byte % 6)].into()
-            }
+            byte => ["latest", "earliest", "last", "0-7", "5f3a-18446744073709551615", "x", "5f3a-1~1", "5f3a-2~99"]
+                [usize::from(byte % 8)]
+            .into(),
         }
     }
 
@@ -251,7 +254,11 @@ impl<'a> Bytes<'a> {
         let commands = format!("{websocket}Sec-WebSocket-Protocol: redpoll.v1\r\n");
         let deflate = format!("{websocket}Sec-WebSocket-Extensions: permessage-deflate\r\n");
         let stream = "Accept: text/event-stream\r\n";
-        let get = |query: String, fields: &str| format!("GET /channel/{names}{query} HTTP/1.1\r\n{host}{fields}\r\n");
+        let who = self.pick(&WHO);
+        let get = |query: String, fields: &str| {
+            let who = if query.is_empty() { who.replacen('&', "?", 1) } else { who.to_owned() };
+            format!("GET /channel/{names}{query}{who} HTTP/1.1\r\n{host}{fields}\r\n")
+        };
         let post = |fields: String| format!("POST /channel/{names} HTTP/1.1\r\n{host}{fields}");
         let text = match kind {
             0 => get(format!("?since={since}"), ""),
@@ -313,5 +320,9 @@ const HOSTS: [&str; 8] = [
     "Host: h\r\nX-Forwarded-For: 10.0.0.2, 10.0.0.3\r\n",
     "Host: h\r\nForwarded: for=10.0.0.2;proto=https\r\n",
 ];
+
+/// Who asks, and for what.
+const WHO: [&str; 8] =
+    ["", "", "", "&name=ann", "&name=bob", "&presence=1", "&presence=1&name=ann", "&presence=x&name="];
 
 const CHANNELS: [&str; 8] = ["a", "b", "a,b", "c-1", "b,a", "d", "forbidden", "a%20b"];

@@ -195,6 +195,11 @@ impl World {
             (ends.read_most, ends.write_most) = (usize::MAX, usize::MAX);
         }
         self.settle();
+        self.ledger.borrow_mut().listed = None;
+        self.connect(usize::MAX, None);
+        let last = self.clients.len() - 1;
+        self.with(last, |line| line.sent.extend(b"GET /list HTTP/1.1\r\nHost: h\r\n\r\n"));
+        self.settle();
         for client in &self.clients {
             let listener = self.listen(client);
             let ends = client.line.0.borrow();
@@ -202,6 +207,9 @@ impl World {
                 assert!(listener.complete, "the rest never comes: {}", ends.received.escape_ascii());
                 let ledger = self.ledger.borrow();
                 listener.check_up_to_date(&ledger);
+                if let Some(listed) = &ledger.listed {
+                    listener.check_present(listed);
+                }
                 assert_eq!(listener.unanswered, None, "never answered: {}", ends.sent.escape_ascii());
                 let spares = self.budget_bytes == usize::MAX && !ledger.cleared;
                 assert!(listener.gaps == 0 || ends.slow || !spares, "a loss for one who reads all the time");
@@ -250,6 +258,7 @@ impl World {
         }
         self.sleep(3_700_000);
         let metrics = self.engine.metrics();
+        assert_eq!((metrics.members, metrics.observers), (0, 0), "members who have gone");
         assert_eq!((metrics.connections, metrics.subscriptions, metrics.transports), (0, 0, [0; 3]));
         // Whom a connection was counted for is in a table, which keeps its size.
         let places = if self.counts_addresses { self.clients.len() } else { 0 };

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use redpoll::wire::form::{
-    channel_names, check_channel_name, check_event_name, decode_path_segment, parameter, parameters,
+    channel_names, check_channel_name, check_event_name, check_member_name, decode_path_segment, parameter, parameters,
 };
 use redpoll_fuzz::forms;
 
@@ -20,6 +20,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(decode_path_segment(segment).ok().map(|text| text.into_owned()), forms::segment(segment));
         assert_eq!(channel_names(segment).ok(), forms::channels(segment));
         assert_eq!(check_channel_name(segment).is_ok(), forms::is_channel(segment));
+        assert_eq!(check_member_name(segment).is_ok(), forms::is_member(segment));
         assert_eq!(check_event_name(segment).is_ok(), forms::is_event(segment));
     }
 });
