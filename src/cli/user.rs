@@ -37,9 +37,11 @@ impl User {
         if user.id == 0 {
             return Err("accepted is a user who is not root".to_owned());
         }
-        user.groups.extend(groups.lines().filter_map(|line| group_with(line, &user.name)));
-        user.groups.sort_unstable();
-        user.groups.dedup();
+        for group in groups.lines().filter_map(|line| group_with(line, &user.name)) {
+            if !user.groups.contains(&group) {
+                user.groups.push(group);
+            }
+        }
         Ok(user)
     }
 
@@ -76,9 +78,9 @@ mod tests {
     #[test]
     fn a_user_is_found_by_name_then_by_number_with_all_groups() {
         let found = |name| User::find_in(name, USERS, GROUPS).map(|user| (user.id, user.group, user.groups));
-        assert_eq!(found("ann"), Ok((1000, 100, vec![33, 50, 100])));
+        assert_eq!(found("ann"), Ok((1000, 100, vec![100, 50, 33])));
         assert_eq!(found("1000"), Ok((1001, 1001, vec![1001])), "a name of digits is a name");
-        assert_eq!(found("1002"), Ok((1002, 100, vec![33, 50, 100])));
+        assert_eq!(found("1002"), Ok((1002, 100, vec![100, 50, 33])));
         assert_eq!(User::find_in("bob", USERS, "").map(|user| user.groups), Ok(vec![100]));
     }
 

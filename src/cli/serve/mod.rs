@@ -50,8 +50,10 @@ pub(crate) fn serve(options: Serve) -> Result<(), Error> {
     if !options.open && is_open {
         server = server.guard(refuse_outsiders);
     }
-    let mut bind = |address| server.bind(address).map_err(|error| format!("cannot listen on {address}: {error}"));
-    let bound = options.listen.iter().map(|address| bind(address)).collect::<Result<Vec<_>, _>>()?;
+    let mut bound = Vec::new();
+    for address in &options.listen {
+        bound.push(server.bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?);
+    }
     confinement.enter()?;
     bound.iter().for_each(|address| say(&format!("Redpoll listens on {address}")));
     say(who_may(options.open, is_open));

@@ -75,9 +75,10 @@ fn become_user(user: &User) -> io::Result<()> {
 /// To the kernel, each thread has its own user: with another one there, it would stay root.
 fn check_threads() -> Result<(), String> {
     // Where this cannot be seen, there is none either: nothing in `serve` starts one.
-    match std::fs::read_dir("/proc/self/task").map(Iterator::count) {
-        Ok(2..) => Err("cannot give up root: the process has more than one thread".to_owned()),
-        _ => Ok(()),
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    match status.lines().find_map(|line| line.strip_prefix("Threads:")).map(str::trim) {
+        None | Some("1") => Ok(()),
+        Some(count) => Err(format!("cannot give up root: the process has {count} threads")),
     }
 }
 
