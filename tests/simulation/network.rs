@@ -28,6 +28,10 @@ pub(crate) enum Wake {
     Client(usize),
     /// Somebody publishes from outside.
     Operator,
+    /// The listener is to be asked again.
+    Listen,
+    /// Something befalls the machine.
+    Trouble,
 }
 
 /// What a client sees of its link.
@@ -74,9 +78,19 @@ pub(crate) struct Link {
     armed: bool,
     /// The server has written short, so it must be told of room.
     blocked: bool,
+    /// When the server last wrote something, or found no room for the first time since.
+    written_at: u64,
+    pub(crate) accepted_at: Option<u64>,
     pending: Readiness,
     /// The server has not accepted it; what it wrote may have been cut off.
     pub(crate) refused: bool,
+}
+
+impl Link {
+    /// The server has accepted it, and is not done with it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.connection.is_some()
+    }
 }
 
 /// All links, and what is to happen when.
@@ -90,6 +104,8 @@ pub(crate) struct Network {
     ready: Vec<LinkId>,
     /// Bytes moved by the server so far: what counts as progress.
     pub(crate) moved: u64,
+    /// Streams that were accepted and have not come back.
+    pub(crate) open: usize,
 }
 
 impl Network {
@@ -103,6 +119,7 @@ impl Network {
             sequence: 0,
             ready: Vec::new(),
             moved: 0,
+            open: 0,
         }
     }
 
@@ -163,6 +180,8 @@ impl Network {
             shut_down: false,
             armed: true,
             blocked: false,
+            written_at: 0,
+            accepted_at: None,
             pending: Readiness::default(),
             refused: false,
         });
@@ -174,8 +193,10 @@ impl Network {
 
     /// Reports what came before the link was accepted, as registering a socket does.
     pub(crate) fn accepted(&mut self, link: LinkId, connection: ConnectionId) {
-        self.links[link].connection = Some(connection);
-        let there = &self.links[link];
+        self.open += 1;
+        let now = self.now;
+        let there = &mut self.links[link];
+        (there.connection, there.accepted_at) = (Some(connection), Some(now));
         let ended = there.up_end_arrived || there.broken;
         let readiness = Readiness { readable: ended || !there.up_arrived.is_empty(), writable: true, ended };
         self.report(link, readiness);
@@ -191,7 +212,6 @@ impl Network {
         }
         pending.readable |= readiness.readable;
         pending.writable |= readiness.writable;
-        pending.ended |= readiness.ended;
         pending.ended |= readiness.ended;
     }
 
@@ -298,9 +318,27 @@ impl Network {
         self.server_closed(link);
     }
 
-    /// Streams that were accepted and have not come back.
-    pub(crate) fn unreturned(&self) -> usize {
-        self.links.iter().filter(|link| link.connection.is_some()).count()
+    /// The connection has broken before the server accepted it, which is all that it hears of it.
+    pub(crate) fn take_aborted(&mut self, link: LinkId) -> bool {
+        let aborted = self.links[link].broken;
+        self.links[link].server_gone |= aborted;
+        aborted
+    }
+
+    /// Whether the server is done with its end.
+    pub(crate) fn has_ended(&self, link: LinkId) -> bool {
+        self.links[link].server_gone
+    }
+
+    /// For how long the server has not been able to write anything.
+    pub(crate) fn stalled_ms(&self, link: LinkId) -> u64 {
+        let there = &self.links[link];
+        if there.blocked && !there.server_gone { self.now - there.written_at } else { 0 }
+    }
+
+    /// What a client has sent and the server has not read.
+    pub(crate) fn unread(&self, link: LinkId) -> usize {
+        self.links[link].up_flight.len() + self.links[link].up_arrived.len()
     }
 
     /// Bytes move towards the server.
@@ -380,7 +418,7 @@ impl Network {
         let reset = self.random.one_in(2);
         let there = &mut self.links[link];
         assert!(!std::mem::replace(&mut there.server_gone, true), "a stream came back twice");
-        there.connection = None;
+        self.open -= usize::from(there.connection.take().is_some());
         let unread = !there.up_arrived.is_empty() || !there.up_flight.is_empty();
         there.down_ended = true;
         if unread && reset {
@@ -431,6 +469,10 @@ impl Network {
         let room = self.links[link].speed.capacity.saturating_sub(self.links[link].down.len());
         let most = if self.random.one_in(8) { self.random.index(room + 1) } else { room };
         let count = bytes.len().min(most);
+        let was_blocked = self.links[link].blocked;
+        if count > 0 || !was_blocked {
+            self.links[link].written_at = self.now;
+        }
         if count < bytes.len() {
             self.links[link].blocked = true;
             if room > count {

@@ -1,8 +1,9 @@
 //! The oracle: what every channel holds, and whether a client got what it should.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::UNIX_EPOCH;
 
-use redpoll::{Config, ConnectionId, History, Position, Published, Reason};
+use redpoll::{Config, ConnectionId, History, Now, Position, Published, Reason};
 
 use crate::random::Random;
 
@@ -34,9 +35,16 @@ pub(crate) struct Oracle {
     pub(crate) endings: Vec<Ending>,
     /// Consumers that exist.
     pub(crate) consumers: usize,
-    /// What one answer to a poll may have of a channel.
-    pub(crate) poll_messages_max: usize,
-    pub(crate) ping_interval_ms: u64,
+    /// The server's limits.
+    pub(crate) config: Config,
+    /// What befalls the server.
+    pub(crate) troubles: Troubles,
+    /// How far the wall clock is from where it began, from each of these moments on.
+    skews: Vec<(u64, i64)>,
+    /// When the clocks last stood at a much later time at once: whoever was connected then may have been dropped.
+    pub(crate) slept_at: u64,
+    /// When history was last shed for want of memory.
+    pub(crate) shed_at: Option<u64>,
     /// From which size the server compresses, if it does.
     pub(crate) deflate_from_bytes: Option<usize>,
     /// Who was present when a client subscribed to a channel, or when they were listed last.
@@ -47,6 +55,23 @@ pub(crate) struct Oracle {
     pub(crate) received: u64,
     pub(crate) gaps: u64,
     pub(crate) seen: BTreeMap<&'static str, u64>,
+}
+
+/// What befalls the server in a story.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Troubles {
+    /// The wall clock jumps.
+    pub(crate) wall: bool,
+    /// The machine sleeps.
+    pub(crate) sleep: bool,
+    /// Descriptors run out, and accepting fails.
+    pub(crate) descriptors: bool,
+    /// The process takes more memory than is held, where there is a budget.
+    pub(crate) resident: bool,
+    /// Clients come with tokens that expire.
+    pub(crate) tokens: bool,
+    /// Idempotency keys may be forgotten early, so that nobody relies on them.
+    pub(crate) keys: bool,
 }
 
 /// What is to be published.
@@ -79,6 +104,8 @@ pub(crate) struct Ending {
     pub(crate) connection: ConnectionId,
     pub(crate) reason: Reason,
     pub(crate) newest: Vec<u64>,
+    /// More was held than the memory budget allows, after all had been shed that may be.
+    pub(crate) overdrawn: bool,
 }
 
 impl Oracle {
@@ -94,8 +121,11 @@ impl Oracle {
             departures: Vec::new(),
             endings: Vec::new(),
             consumers: 0,
-            poll_messages_max: usize::from(config.poll_messages_max),
-            ping_interval_ms: config.ping_interval_ms,
+            config: config.clone(),
+            troubles: Troubles::default(),
+            skews: vec![(0, 0)],
+            slept_at: 0,
+            shed_at: None,
             deflate_from_bytes: (config.deflate && cfg!(feature = "deflate")).then_some(config.deflate_from_bytes),
             listed: BTreeMap::new(),
             draining: false,
@@ -106,8 +136,47 @@ impl Oracle {
         }
     }
 
+    /// A channel of which everything is known; `None` for those that attackers make.
+    pub(crate) fn find(&self, name: &str) -> Option<usize> {
+        self.channels.iter().position(|channel| channel.name == name)
+    }
+
     pub(crate) fn index(&self, name: &str) -> usize {
-        self.channels.iter().position(|channel| channel.name == name).unwrap_or_else(|| panic!("channel {name:?}?"))
+        self.find(name).unwrap_or_else(|| panic!("channel {name:?}?"))
+    }
+
+    /// What the clocks say.
+    pub(crate) fn clocks(&self, monotonic_ms: u64) -> Now {
+        let skew = self.skews.last().map_or(0, |(_, skew)| *skew);
+        Now { monotonic_ms, unix_ms: wall_ms(monotonic_ms, skew) }
+    }
+
+    /// The wall clock jumps, to so far from where it would be.
+    pub(crate) fn jump(&mut self, skew_ms: i64) {
+        self.skews.push((self.now, skew_ms));
+        self.note("the wall clock jumps");
+    }
+
+    /// The `Date` of an answer to what was asked at `since` is a second that the wall clock has shown meanwhile.
+    pub(crate) fn check_date(&self, date: Option<&str>, since: u64) {
+        let Some(date) = date else { return };
+        let date = httpdate::parse_http_date(date).expect("a date");
+        let seconds = date.duration_since(UNIX_EPOCH).expect("not before 1970").as_secs();
+        let ends = self.skews.iter().skip(1).map(|(from, _)| *from).chain([self.now]);
+        let mut shown = self.skews.iter().zip(ends).map(|((from, skew), end)| {
+            let seconds = |ms| wall_ms(ms, *skew) / 1000;
+            (end >= since).then(|| seconds(since.max(*from))..=seconds(end))
+        });
+        assert!(shown.any(|range| range.is_some_and(|range| range.contains(&seconds))), "the Date is {date:?}");
+    }
+
+    /// Whether a client that came at `came_at` may have been dropped since the machine has slept.
+    pub(crate) fn is_shaken(&self, came_at: u64) -> bool {
+        came_at < self.slept_at
+    }
+
+    pub(crate) fn has_budget(&self) -> bool {
+        self.config.memory_bytes_max < usize::MAX
     }
 
     /// Counts that something happened, so that what the seeds cover can be seen.
@@ -125,7 +194,11 @@ impl Oracle {
             1..10 => random.index(4_000),
             _ => random.index(100),
         };
-        let size = size.min(bytes_max);
+        self.payload_of(size.min(bytes_max), random)
+    }
+
+    /// The same, of so many bytes or a few more.
+    pub(crate) fn payload_of(&mut self, size: usize, random: &mut Random) -> Payload {
         let mut data = format!("{}.", self.made.len()).into_bytes();
         let binary = random.one_in(4);
         while data.len() < size {
@@ -148,11 +221,11 @@ impl Oracle {
     /// The server has published, or answered a retry as it had before.
     pub(crate) fn record(&mut self, payload: &Payload, event: Option<&str>, published: &Published, keyed: bool) {
         let now = self.now;
-        assert!(payload.data.is_empty() || self.made.contains(&payload.data), "published what nobody has sent");
-        assert!(!self.forbidden.contains(&payload.data), "published what was sent after a Close");
         assert_eq!(published.position.epoch, self.epoch, "the epoch changed");
         let offset = published.position.offset;
-        let channel = self.index(&published.channel);
+        let Some(channel) = self.find(&published.channel) else { return };
+        assert!(payload.data.is_empty() || self.made.contains(&payload.data), "published what nobody has sent");
+        assert!(!self.forbidden.contains(&payload.data), "published what was sent after a Close");
         let log = &mut self.channels[channel];
         if let Some(known) = log.entries.get(&offset) {
             assert!(keyed, "{} {offset} was given out twice", log.name);
@@ -181,7 +254,7 @@ impl Oracle {
 
     /// The history of a channel was deleted.
     pub(crate) fn clear(&mut self, name: &str) {
-        let channel = self.index(name);
+        let Some(channel) = self.find(name) else { return };
         for entry in self.channels[channel].entries.values_mut() {
             entry.deleted = true;
         }
@@ -238,10 +311,22 @@ impl Oracle {
             return Ok(());
         }
         let what = format!("{} {offset} of {} ms ago was lost to {}", log.name, self.now - entry.at, excuse.who);
+        if let Some(shed_at) = self.shed_at.filter(|shed_at| *shed_at >= entry.at) {
+            // The newest of a channel that has subscribers is never shed.
+            let followed = self.after(channel, offset).is_some_and(|(_, next)| next.at <= shed_at);
+            let subscribed = excuse.diligent && entry.at > excuse.away_until;
+            if followed || !subscribed {
+                return Ok(());
+            }
+        }
         if self.must_be_kept(channel, offset) {
             return Err(format!("{what} within the history"));
         }
-        match excuse.diligent && entry.at > excuse.away_until && !self.is_flooded(channel) {
+        // A machine that sleeps does not read, nor do its clients.
+        let away_until = excuse.away_until.max(self.slept_at);
+        // One channel's flood holds up the others of the same connection.
+        let is_flooded = || (0..self.channels.len()).any(|channel| self.is_flooded(channel));
+        match excuse.diligent && entry.at > away_until && !is_flooded() {
             true => Err(format!("{what} who reads all the time")),
             false => Ok(()),
         }
@@ -267,6 +352,11 @@ impl Oracle {
         let recent = entries.take_while(|entry| entry.at + 2_500 >= self.now);
         recent.map(|entry| entry.data.len() + 100).sum::<usize>() > 300_000
     }
+}
+
+/// The wall clock begins some years after the other one.
+fn wall_ms(monotonic_ms: u64, skew_ms: i64) -> u64 {
+    (1_700_000_000_000 + monotonic_ms).saturating_add_signed(skew_ms)
 }
 
 const PIECES: [&str; 13] = ["a", "b", "hello", " ", "\n", "\r\n", "\r", "\"", "\\", "é", "漢", "👋", "data: x"];

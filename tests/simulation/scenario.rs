@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use redpoll::{Config, History, Limit};
 
-use crate::clients::{Client, Nature, Phase, Publisher, Rogue, Subscriber, Transport};
+use crate::clients::{Attacker, Client, KINDS, Nature, Phase, Publisher, Rogue, Subscriber, Transport};
 use crate::network::Wake;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Troubles};
 use crate::random::{Random, Trace};
 use crate::world::World;
 
@@ -38,8 +38,18 @@ impl Outcome {
 
 /// Clients come and go for a while, then all get what they lack, then all go.
 pub(crate) fn a_story(seed: u64) -> Outcome {
-    let mut world = prepare(seed);
+    let mut world = prepare(seed, false);
     let busy_ms = world.network.borrow_mut().random.range(3_000, 30_000);
+    world.run_for(busy_ms);
+    everyone_catches_up(&mut world);
+    world.enter(Phase::Leaving);
+    everything_ends(world)
+}
+
+/// The same among attackers, where memory and descriptors run out, tokens expire and clocks jump.
+pub(crate) fn a_hard_story(seed: u64) -> Outcome {
+    let mut world = prepare(seed ^ 0xa77a_c4ed, true);
+    let busy_ms = world.network.borrow_mut().random.range(2_000, 15_000);
     world.run_for(busy_ms);
     everyone_catches_up(&mut world);
     world.enter(Phase::Leaving);
@@ -48,7 +58,7 @@ pub(crate) fn a_story(seed: u64) -> Outcome {
 
 /// The server ends in the middle.
 pub(crate) fn a_story_that_drains(seed: u64) -> Outcome {
-    let mut world = prepare(seed ^ 0xd7a1);
+    let mut world = prepare(seed ^ 0xd7a1, false);
     let busy_ms = world.network.borrow_mut().random.range(1_000, 20_000);
     world.run_for(busy_ms);
     world.drain();
@@ -97,7 +107,7 @@ fn start(random: &mut Random) -> u64 {
     }
 }
 
-fn prepare(seed: u64) -> World {
+fn prepare(seed: u64, hard: bool) -> World {
     let mut random = Random::new(!seed);
     let histories = [
         History::default(),
@@ -111,7 +121,7 @@ fn prepare(seed: u64) -> World {
     let count = 1 + random.index(3);
     let channels: Vec<(String, History)> =
         ["a", "bee", "c-3"].iter().map(|name| name.to_string()).zip(histories).take(count).collect();
-    let config = Config {
+    let mut config = Config {
         history_prefixes: channels.clone(),
         connections_max: random.pick(&[4, 30, 30]),
         channels_max: random.pick(&[1, 100, 100, 100, 100]),
@@ -126,17 +136,49 @@ fn prepare(seed: u64) -> World {
         polling_members_max: random.pick(&[1, 100, 100]),
         ..Config::default()
     };
-    log::debug!("{config:?}");
+    let troubles = if hard { harden(&mut config, &mut random) } else { Troubles::default() };
+    log::debug!("{config:?} {troubles:?}");
     let operator_ms = random.pick(&[50, 200, 2_000]);
-    let oracle = Oracle::new(seed as u32, channels, &config);
+    let mut oracle = Oracle::new(seed as u32, channels, &config);
+    oracle.troubles = troubles;
     let mut world = World::new(seed, start(&mut random), config, oracle);
     world.operator_ms = operator_ms;
     world.network.borrow_mut().wake_in(0, Wake::Operator);
     for id in 0..random.range(3, 12) as usize {
         world.clients.push(client(id, count, &mut random));
     }
+    if hard {
+        for id in world.clients.len()..world.clients.len() + random.index(4) {
+            let kind = random.pick(&KINDS);
+            world.clients.push(Client::Attacker(Attacker::new(id, kind, &mut random)));
+        }
+        world.listener.fails = troubles.descriptors;
+        world.network.borrow_mut().wake_in(0, Wake::Trouble);
+    }
     world.enter(Phase::Busy);
     world
+}
+
+/// Other limits, so near that they are reached, and what befalls the server.
+fn harden(config: &mut Config, random: &mut Random) -> Troubles {
+    config.head_timeout_ms = random.pick(&[1_500, 10_000]);
+    config.content_timeout_ms = random.pick(&[2_000, 30_000]);
+    config.ping_interval_ms = random.pick(&[1_000, 1_000, 5_000]);
+    config.subscriptions_max = random.pick(&[40, 1_024]);
+    config.idempotency_keys_max = random.pick(&[20, 16_384]);
+    config.address_connections_max = random.pick(&[None, None, Some(3)]);
+    config.publications_a_second = random.pick(&[None, None, Some(1), Some(20)]);
+    if random.one_in(2) {
+        config.memory_bytes_max = random.pick(&[1 << 20, 1 << 20, 2 << 20, 4 << 20]);
+    }
+    Troubles {
+        wall: random.one_in(3),
+        sleep: random.one_in(4),
+        descriptors: random.one_in(4),
+        resident: config.memory_bytes_max < usize::MAX && random.one_in(3),
+        tokens: random.one_in(3),
+        keys: true,
+    }
 }
 
 fn client(id: usize, channels: usize, random: &mut Random) -> Client {
@@ -165,6 +207,7 @@ fn client(id: usize, channels: usize, random: &mut Random) -> Client {
 /// Nothing more is published: everybody who is connected gets all there is.
 fn everyone_catches_up(world: &mut World) {
     world.enter(Phase::Quiet);
+    world.recover();
     world.run_for(10_000);
     everyone_knows_who_is_there(world);
     let mut oracle = world.oracle.borrow_mut();
@@ -196,9 +239,17 @@ fn everything_ends(mut world: World) -> Outcome {
     world.run_until_empty(600_000);
     let metrics = world.engine.metrics();
     assert_eq!((metrics.connections, metrics.subscriptions, metrics.transports), (0, 0, [0; 3]));
-    assert_eq!((metrics.client_bytes, world.engine.timers()), (0, 0), "held for clients that have gone");
-    assert_eq!(world.network.borrow().unreturned(), 0, "streams did not come back");
+    // Whose a connection is, is noted in a table that keeps its size.
+    let limited = world.oracle.borrow().config.address_connections_max.is_some();
+    let table_bytes = if limited { 8 * 256 } else { 0 };
+    assert!(metrics.client_bytes <= table_bytes, "{} bytes are held for clients that have gone", metrics.client_bytes);
+    assert_eq!(world.engine.timers(), 0, "timers of clients that have gone");
+    assert_eq!(world.network.borrow().open, 0, "streams did not come back");
     assert_eq!(world.oracle.borrow().consumers, 0, "consumers were not dropped");
+    let has_budget = world.oracle.borrow().has_budget();
+    if has_budget {
+        world.check_recovery();
+    }
     world.run_for(3_700_000);
     let metrics = world.engine.metrics();
     assert_eq!((metrics.channels, metrics.channel_bytes), (0, 0), "held for channels that are empty");

@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
-use redpoll::{
-    Action, Config, ConnectionId, Consumer, Context, Engine, Message, Now, Readiness, Reason, Response, Seed, Server,
-    Status,
-};
+use redpoll::{Config, ConnectionId, Engine, Message, Now, Readiness, Seed};
 
 use crate::clients::{Client, Phase, Scene, fast};
+use crate::listener::{Accepted, Listener};
 use crate::network::{Arrival, LinkId, Network, SimStream, Wake};
-use crate::oracle::{Departure, Ending, Oracle, Payload};
+use crate::oracle::{Departure, Oracle};
+use crate::server::server;
+use crate::troubles::Resident;
 
 type Shared<T> = Rc<RefCell<T>>;
 
@@ -21,6 +21,11 @@ pub(crate) struct World {
     pub(crate) oracle: Shared<Oracle>,
     pub(crate) clients: Vec<Client>,
     pub(crate) phase: Phase,
+    pub(crate) listener: Listener,
+    /// What the process takes beyond what is held, where there is a budget.
+    pub(crate) resident: Resident,
+    /// How long the machine has slept.
+    pub(crate) slept_ms: u64,
     /// How often somebody publishes from outside, in milliseconds; 0 is never.
     pub(crate) operator_ms: u64,
     links: HashMap<ConnectionId, LinkId>,
@@ -36,14 +41,17 @@ impl World {
     pub(crate) fn new(seed: u64, start: u64, config: Config, oracle: Oracle) -> World {
         let network = Network::new(seed, start);
         let oracle = Rc::new(RefCell::new(oracle));
-        let epoch = oracle.borrow().epoch;
-        let engine = server(&oracle, config).into_engine(Seed { epoch, jitter: seed }, now_at(start));
+        let (epoch, now) = (oracle.borrow().epoch, oracle.borrow().clocks(start));
+        let engine = server(&oracle, config).into_engine(Seed { epoch, jitter: seed }, now);
         World {
             engine,
             network: Rc::new(RefCell::new(network)),
             oracle,
             clients: Vec::new(),
             phase: Phase::Busy,
+            listener: Listener::new(),
+            resident: Resident::default(),
+            slept_ms: 0,
             operator_ms: 0,
             links: HashMap::new(),
             turn_at: None,
@@ -56,21 +64,26 @@ impl World {
         self.network.borrow().now
     }
 
-    /// Everything that happens in the next `delay_ms`.
+    /// The clocks.
+    pub(crate) fn clocks(&self) -> Now {
+        self.oracle.borrow().clocks(self.now())
+    }
+
+    /// Everything that happens in the next `delay_ms`, not counting what the machine sleeps.
     pub(crate) fn run_for(&mut self, delay_ms: u64) {
-        let until = self.now() + delay_ms;
+        let begun = self.now() - self.slept_ms;
         while let Some(next) = self.next_event()
-            && next <= until
+            && next <= begun + self.slept_ms + delay_ms
         {
             self.step(next);
         }
-        self.set_time(until);
+        self.set_time(begun + self.slept_ms + delay_ms);
     }
 
     /// Everything that happens until the engine has no connections.
     pub(crate) fn run_until_empty(&mut self, limit_ms: u64) {
         let until = self.now() + limit_ms;
-        while !self.engine.is_empty() || self.network.borrow().has_unaccepted() {
+        while !self.engine.is_empty() || !self.listener.is_empty() || self.network.borrow().has_unaccepted() {
             let next = self.next_event().filter(|next| *next <= until);
             let Some(next) = next else { panic!("connections are left after {limit_ms} ms: {:?}", self.engine) };
             self.step(next);
@@ -103,7 +116,7 @@ impl World {
                 self.with_client(id, |client, scene| client.close_at_once(scene));
             }
         }
-        self.engine.drain(now_at(self.now()));
+        self.engine.drain(self.clocks());
         self.turn();
     }
 
@@ -112,7 +125,7 @@ impl World {
         next.map(|next| next.max(self.now()))
     }
 
-    fn set_time(&self, now: u64) {
+    pub(crate) fn set_time(&self, now: u64) {
         self.network.borrow_mut().now = now;
         self.oracle.borrow_mut().now = now;
     }
@@ -152,7 +165,15 @@ impl World {
     /// Returns whether the engine was called.
     fn handle(&mut self, wake: Wake) -> bool {
         match wake {
-            Wake::Accept(link) => self.accept(link),
+            Wake::Accept(link) => {
+                self.listener.arrive(link);
+                self.accept();
+            }
+            Wake::Listen => {
+                self.listener.waits = false;
+                self.accept();
+            }
+            Wake::Trouble => self.befall(),
             Wake::Operator => self.publish_from_outside(),
             Wake::Up(link) => self.network.borrow_mut().up(link),
             Wake::Writable(link) => self.network.borrow_mut().room(link),
@@ -164,7 +185,7 @@ impl World {
             }
             Wake::Client(id) => self.with_client(id, |client, scene| client.act(scene)),
         }
-        matches!(wake, Wake::Accept(_) | Wake::Operator)
+        matches!(wake, Wake::Accept(_) | Wake::Listen | Wake::Operator)
     }
 
     fn arrive(&mut self, link: LinkId, arrival: Arrival) {
@@ -191,20 +212,51 @@ impl World {
         }
     }
 
-    fn accept(&mut self, link: LinkId) {
+    /// Accepts who waits, as long as that can be.
+    fn accept(&mut self) {
+        loop {
+            let accepted = self.listener.accept(&mut self.network.borrow_mut());
+            match accepted {
+                Accepted::Client(link) => self.welcome(link),
+                Accepted::OneTooMany(link) => {
+                    self.oracle.borrow_mut().note("no descriptor: 503");
+                    self.refuse(SimStream { network: Rc::clone(&self.network), link });
+                }
+                Accepted::Aborted => self.oracle.borrow_mut().note("gone before it was accepted"),
+                Accepted::Nobody => return,
+                Accepted::Later => {
+                    if !std::mem::replace(&mut self.listener.waits, true) {
+                        self.oracle.borrow_mut().note("accepting is put off");
+                        self.network.borrow_mut().wake_in(RETRY_MS, Wake::Listen);
+                    }
+                    return;
+                }
+            }
+            self.listener.regain_reserve(&self.network.borrow());
+        }
+    }
+
+    fn welcome(&mut self, link: LinkId) {
         let stream = SimStream { network: Rc::clone(&self.network), link };
-        match self.engine.accept(stream, None, now_at(self.now())) {
+        let owner = self.network.borrow().links[link].owner;
+        let address = self.clients[owner].address();
+        match self.engine.accept(stream, Some(address), self.clocks()) {
             Ok(id) => {
                 log::debug!("link {link} is connection {}", id.0);
                 self.links.insert(id, link);
                 self.network.borrow_mut().accepted(link, id);
             }
-            Err(mut stream) => {
-                // One write is all that it gets, whatever becomes of it.
-                let _ = std::io::Write::write(&mut stream, &self.engine.refusal());
-                self.network.borrow_mut().refused(link);
+            Err(stream) => {
+                self.check_refusal(address);
+                self.refuse(stream);
             }
         }
+    }
+
+    /// One write is all that a client gets for which there is no room, whatever becomes of it.
+    fn refuse(&mut self, mut stream: SimStream) {
+        let _ = std::io::Write::write(&mut stream, &self.engine.refusal());
+        self.network.borrow_mut().refused(stream.link);
     }
 
     fn publish_from_outside(&mut self) {
@@ -222,11 +274,11 @@ impl World {
                 Ok(text) if !payload.binary => Message::text_of(text),
                 _ => Message::binary_of(&payload.data),
             };
-            let now = now_at(network.now);
+            let now = oracle.clocks(network.now);
             drop(network);
             match self.engine.publish(&name, message, now) {
                 Ok(published) => oracle.record(&payload, None, &published, false),
-                Err(status) => assert_eq!(status.code(), 503, "{status}"),
+                Err(status) => self.check_unpublished(payload.data.len(), &status, &mut oracle),
             }
         }
         self.network.borrow_mut().wake_in(self.operator_ms, Wake::Operator);
@@ -250,14 +302,16 @@ impl World {
         for (id, readiness) in batch {
             let now = self.now();
             self.network.borrow_mut().trace.word(u64::from(id.0) << 8 | now << 16);
-            self.engine.ready(id, readiness, now_at(now));
+            self.engine.ready(id, readiness, self.clocks());
         }
     }
 
-    fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         let now = self.now();
         let moved = self.network.borrow().moved;
-        let sleep = self.engine.turn(now_at(now));
+        self.note_resident();
+        let sleep = self.engine.turn(self.clocks());
+        self.check_turn();
         self.turn_at = sleep.map(|sleep| now + sleep.as_millis() as u64);
         self.check_departures();
         while let Some(stream) = self.engine.take_closed() {
@@ -281,7 +335,8 @@ impl World {
             let link = self.links[&ending.connection];
             let owner = self.network.borrow().links[link].owner;
             if let Client::Subscriber(subscriber) = &mut self.clients[owner] {
-                subscriber.check_ending(link, &ending, draining);
+                let shaken = self.oracle.borrow().is_shaken(subscriber.came_at());
+                subscriber.check_ending(link, &ending, draining, shaken);
             }
         }
         for Departure { connection, channel, cursor } in std::mem::take(&mut self.oracle.borrow_mut().departures) {
@@ -294,107 +349,5 @@ impl World {
     }
 }
 
-/// Virtual time; the wall clock is some years ahead of it.
-fn now_at(monotonic_ms: u64) -> Now {
-    Now { monotonic_ms, unix_ms: 1_700_000_000_000 + monotonic_ms }
-}
-
-fn server(oracle: &Shared<Oracle>, config: Config) -> Server {
-    let for_members = Rc::clone(oracle);
-    let for_delete = Rc::clone(oracle);
-    let for_list = Rc::clone(oracle);
-    Server::new()
-        .config(config)
-        .route("/channel/{name}", move |_| {
-            for_members.borrow_mut().consumers += 1;
-            Member { oracle: Rc::clone(&for_members), client: None }
-        })
-        .get("/list", move |_, cx| {
-            let mut oracle = for_list.borrow_mut();
-            (0..oracle.channels.len()).for_each(|channel| note_list(&mut oracle, None, channel, cx));
-            Response::new(204)
-        })
-        .delete("/channel/{name}", move |request, cx| {
-            for name in request.param_raw("name").split(',') {
-                cx.clear_history(name);
-                for_delete.borrow_mut().clear(name);
-            }
-            Response::new(204)
-        })
-}
-
-/// A client of the channels that its URL names. It tells the oracle what is published.
-struct Member {
-    oracle: Shared<Oracle>,
-    client: Option<usize>,
-}
-
-/// Notes who is in a channel.
-fn note_list(oracle: &mut Oracle, client: Option<usize>, channel: usize, cx: &Context) {
-    let name = oracle.channels[channel].name.clone();
-    let listed = cx.list_members(&name, "", usize::MAX).into_iter().map(|member| member.name);
-    oracle.listed.insert((client, channel), listed.collect());
-}
-
-impl Consumer for Member {
-    fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
-        let names = cx.request().map_or("", |request| request.param_raw("name"));
-        names.split(',').for_each(|name| cx.subscribe(name));
-        let Some(request) = cx.request() else { return Ok(()) };
-        if let Some(name) = request.query("name") {
-            cx.present_as(&name);
-        }
-        self.client = request.field("x-client").and_then(|id| id.parse().ok());
-        let mut oracle = self.oracle.borrow_mut();
-        for name in names.split(',').filter(|_| self.client.is_some()) {
-            let channel = oracle.index(name);
-            note_list(&mut oracle, self.client, channel, cx);
-        }
-        Ok(())
-    }
-
-    fn receive(&mut self, message: Message, cx: &mut Context) {
-        let keyed = cx.request().is_some_and(|request| request.field("idempotency-key").is_some());
-        let payload = Payload { data: message.data().to_vec(), binary: message.is_binary() };
-        for channel in cx.channels() {
-            if let Some(published) = cx.publish(&channel, message) {
-                self.oracle.borrow_mut().record(&payload, message.event(), &published, keyed);
-            }
-        }
-    }
-
-    fn authorize(&mut self, _: Action, channel: &str, cx: &mut Context) -> Result<(), Status> {
-        let mut oracle = self.oracle.borrow_mut();
-        let channel = oracle.index(channel);
-        note_list(&mut oracle, self.client, channel, cx);
-        Ok(())
-    }
-
-    fn disconnect(&mut self, reason: Reason, cx: &mut Context) {
-        let mut oracle = self.oracle.borrow_mut();
-        oracle.note(match reason {
-            Reason::Answered => "disconnect: answered",
-            Reason::PeerGone => "disconnect: peer gone",
-            Reason::Closed(_) => "disconnect: closed",
-            Reason::Closing(_) => "disconnect: closing",
-            Reason::Silent => "disconnect: silent",
-            Reason::Stalled => "disconnect: stalled",
-            Reason::Draining => "disconnect: draining",
-            Reason::Expired => "disconnect: expired",
-        });
-        let newest = (0..oracle.channels.len()).map(|channel| oracle.newest(channel)).collect();
-        oracle.endings.push(Ending { connection: cx.id(), reason, newest });
-        for name in cx.channels() {
-            if let Some(cursor) = cx.cursor(&name) {
-                let channel = oracle.index(&name);
-                oracle.departures.push(Departure { connection: cx.id(), channel, cursor });
-            }
-        }
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.oracle.borrow_mut().consumers -= 1;
-    }
-}
+/// How long the server waits before it asks again for clients that it could not accept.
+const RETRY_MS: u64 = 100;

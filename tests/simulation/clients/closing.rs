@@ -83,6 +83,7 @@ impl Subscriber {
         match code {
             GOING_AWAY => assert!(scene.oracle.draining, "1001 before the end"),
             1013 => scene.oracle.note("1013"),
+            4001 => line.receive_expiry(scene),
             4008 => {
                 assert_eq!(line.transport, Transport::RawSocket, "4008 to one who can be told a gap");
                 let (excuse, through) = (self.excuse(line), line.ended_at.as_ref().expect("told at the end")[0]);
@@ -95,6 +96,13 @@ impl Subscriber {
             return line.must_end(now..=now + SLACK_MS);
         }
         self.react(line, payload, scene);
+        if code == 1013
+            && scene.oracle.has_budget()
+            && let Some(socket) = line.socket()
+        {
+            // What was begun is not understood any more, so the server does not wait for an answer.
+            (socket.end, socket.unruly) = (None, true);
+        }
     }
 
     /// The server has closed. What a client makes of it.
@@ -150,11 +158,17 @@ impl Subscriber {
     }
 
     /// What the application was told of the end must be what happened.
-    pub(crate) fn check_ending(&mut self, link: LinkId, ending: &Ending, draining: bool) {
+    pub(crate) fn check_ending(&mut self, link: LinkId, ending: &Ending, draining: bool, shaken: bool) {
         let Some(line) = self.line.as_mut().filter(|line| line.link == link) else { return };
         line.ended_at = Some(self.trackers.iter().map(|tracker| ending.newest[tracker.channel]).collect());
-        let Session::WebSocket(socket) = &line.session else { return };
         let reason = ending.reason;
+        // What there is no memory for, and the client does not take at once, is given up; so is the rest of what is on its
+        // way to one whose message was refused.
+        line.given_up = match reason {
+            Reason::Stalled => ending.overdrawn,
+            reason => reason == Reason::Closing(CloseCode::TRY_AGAIN_LATER),
+        };
+        let Session::WebSocket(socket) = &line.session else { return };
         let farewell = socket.farewell.as_ref();
         let right = match reason {
             Reason::Closed(code) => farewell.is_some_and(|farewell| farewell.sent == code.value()),
@@ -162,11 +176,13 @@ impl Subscriber {
                 let own = [CloseCode::LAGGED, CloseCode::TRY_AGAIN_LATER].contains(&code);
                 own || farewell.is_some_and(|farewell| farewell.answer == code.value())
             }
-            Reason::Silent => !self.nature.diligent || socket.is_silent(),
-            Reason::Stalled => !self.nature.diligent,
+            Reason::Silent => !self.nature.diligent || socket.is_silent() || shaken,
+            Reason::Stalled => !self.nature.diligent || shaken || line.given_up,
+            // A command that has not been answered may have shown one.
+            Reason::Expired => line.token.is_some() || !line.commands.is_empty(),
             Reason::Draining => draining,
             Reason::PeerGone => line.half_closed,
-            Reason::Answered | Reason::Expired => false,
+            Reason::Answered => false,
         };
         assert!(right, "{reason:?} of a client that is {:?}", socket.manner);
     }

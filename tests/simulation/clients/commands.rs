@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Scene;
 use super::requests::since;
 use super::subscriber::{Line, Subscriber};
+use super::token::Token;
 use crate::oracle::Payload;
 
 /// A command that waits for its answer.
@@ -20,6 +21,8 @@ enum Wants {
     Unsubscribed(usize),
     /// To the channel of that tracker.
     Published(usize, Payload),
+    /// That the client may stay for as long.
+    Renewed(Token),
     Error(u16),
 }
 
@@ -49,6 +52,11 @@ impl Subscriber {
                 (json!({"unsubscribe": name, "ack": ack}), Wants::Unsubscribed(index))
             }
             1 => (json!({"publish": name, "ack": ack}), Wants::Error(400)),
+            2 if scene.oracle.troubles.tokens => {
+                let lasts_ms = scene.network.random.pick(&[500, 30_000]);
+                let token = Token::new(lasts_ms, scene);
+                (json!({"token": token.lasts_ms.to_string(), "ack": ack}), Wants::Renewed(token))
+            }
             2 if line.joined[index] && settled => (json!({"subscribe": name, "ack": ack}), Wants::Error(409)),
             3.. if !line.joined[index] && settled => {
                 let since = since(&mut self.trackers[index..=index], scene);
@@ -88,6 +96,9 @@ impl Subscriber {
         if json["error"]["status"] == 503 {
             return scene.oracle.note("503 to a command");
         }
+        if json["error"]["status"] == 429 && scene.oracle.config.publications_a_second.is_some() {
+            return scene.oracle.note("429 to a command");
+        }
         match command.wants {
             Wants::Subscribed(index) => {
                 assert!(json["subscribed"].is_string(), "{json}");
@@ -104,6 +115,11 @@ impl Subscriber {
                 let offset = scene.oracle.offset(json["id"].as_str().unwrap_or_else(|| panic!("{json}")));
                 let entry = scene.oracle.entry(self.trackers[index].channel, offset);
                 assert!(entry.data == payload.data && entry.binary == payload.binary, "{offset} is something else");
+            }
+            Wants::Renewed(token) => {
+                assert!(json["error"].is_null(), "{json}");
+                line.token = Some(token);
+                line.note_token_seen(scene);
             }
             Wants::Error(status) => assert_eq!(json["error"]["status"], status, "{json}"),
         }

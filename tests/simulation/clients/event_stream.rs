@@ -21,6 +21,9 @@ impl Subscriber {
     }
 
     fn receive_block(&mut self, line: &mut Line, block: Block, scene: &mut Scene) {
+        if block.event.as_deref() == Some("expired") {
+            return line.receive_expiry(scene);
+        }
         let id = block.id.unwrap_or_else(|| panic!("a block without an id"));
         let Some(data) = block.data else {
             return self.begin(&id, line, scene);

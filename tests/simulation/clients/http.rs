@@ -29,6 +29,8 @@ impl Response {
 #[derive(Default)]
 pub(crate) struct Responses {
     buffer: Buffer,
+    /// How much there must be before there is a whole one.
+    needed: usize,
 }
 
 impl Responses {
@@ -40,6 +42,9 @@ impl Responses {
     pub(crate) fn next(&mut self) -> Option<Response> {
         loop {
             let bytes = self.buffer.bytes();
+            if bytes.len() < self.needed {
+                return None;
+            }
             let end = memchr::memmem::find(bytes, b"\r\n\r\n")? + 4;
             let head = std::str::from_utf8(&bytes[..end - 4]).expect("a head is ASCII");
             let mut lines = head.split("\r\n");
@@ -61,8 +66,9 @@ impl Responses {
                 Some(length) => length.parse().expect("Content-Length is a number"),
                 None => panic!("{status} without Content-Length"),
             };
-            response.body = bytes.get(end..end + length)?.to_vec();
-            self.buffer.take(end + length);
+            self.needed = end + length;
+            response.body = bytes.get(end..self.needed)?.to_vec();
+            self.buffer.take(std::mem::take(&mut self.needed));
             return Some(response);
         }
     }

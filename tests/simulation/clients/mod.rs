@@ -1,5 +1,7 @@
 //! Clients: each knows the wire forms by itself, and the oracle what it ought to get.
 
+mod attacker;
+mod attacks;
 mod buffer;
 mod closing;
 mod commands;
@@ -16,11 +18,16 @@ mod requests;
 mod rogue;
 mod socket;
 mod subscriber;
+mod token;
 mod websocket;
 
+pub(crate) use attacker::Attacker;
+pub(crate) use attacks::KINDS;
 pub(crate) use publisher::Publisher;
 pub(crate) use rogue::Rogue;
 pub(crate) use subscriber::{Nature, Subscriber, Transport};
+
+use std::net::SocketAddr;
 
 use crate::network::{Arrival, LinkId, Network, Speed};
 use crate::oracle::Oracle;
@@ -48,6 +55,7 @@ pub(crate) enum Client {
     Subscriber(Box<Subscriber>),
     Publisher(Publisher),
     Rogue(Rogue),
+    Attacker(Attacker),
 }
 
 impl Client {
@@ -57,27 +65,42 @@ impl Client {
             Client::Subscriber(subscriber) => subscriber.act(scene),
             Client::Publisher(publisher) => publisher.act(scene),
             Client::Rogue(rogue) => rogue.act(scene),
+            Client::Attacker(attacker) => attacker.act(scene),
         }
     }
 
     /// Something has come to it. What comes on a link that it has given up is nothing to it.
     pub(crate) fn receive(&mut self, link: LinkId, arrival: Arrival, scene: &mut Scene) {
-        if self.link() != Some(link) {
+        if self.link() != Some(link) && !matches!(self, Client::Attacker(_)) {
             return;
         }
         match self {
             Client::Subscriber(subscriber) => subscriber.receive(arrival, scene),
             Client::Publisher(publisher) => publisher.receive(arrival, scene),
             Client::Rogue(rogue) => rogue.receive(arrival, scene),
+            Client::Attacker(attacker) => attacker.receive(link, arrival, scene),
         }
     }
 
+    /// The one connection of who has one.
     pub(crate) fn link(&self) -> Option<LinkId> {
         match self {
             Client::Subscriber(subscriber) => subscriber.link(),
             Client::Publisher(publisher) => publisher.link(),
             Client::Rogue(rogue) => rogue.link(),
+            Client::Attacker(_) => None,
         }
+    }
+
+    /// Where it comes from: attackers from one address, the others each from their own.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let last = match self {
+            Client::Subscriber(subscriber) => subscriber.id() as u8,
+            Client::Publisher(publisher) => publisher.id() as u8,
+            Client::Rogue(rogue) => rogue.id() as u8,
+            Client::Attacker(_) => 255,
+        };
+        SocketAddr::from(([192, 0, 2, last], 4711))
     }
 
     /// Closes, if it can, at the moment in which the server does.
@@ -99,6 +122,7 @@ impl Client {
             Client::Subscriber(subscriber) => subscriber.act_in(delay, scene),
             Client::Publisher(publisher) => publisher.act_in(delay, scene),
             Client::Rogue(rogue) => rogue.act_in(delay, scene),
+            Client::Attacker(attacker) => attacker.act_in(delay, scene),
         }
     }
 }

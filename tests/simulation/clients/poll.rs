@@ -16,7 +16,9 @@ impl Subscriber {
         // Who left nothing behind and comes back soon is waited for: it was not away.
         let in_time = line.complete_at.is_some_and(|complete_at| line.asked_at <= complete_at + SOON_MS);
         if !in_time || !POLLERS_ARE_WAITED_FOR_ON_EMPTY_CHANNELS {
-            line.away_until = line.asked_at + ON_THE_WAY_MS;
+            // Nor is anybody there who waits to be accepted, or whose server sleeps.
+            let accepted_at = scene.network.links[line.link].accepted_at.unwrap_or(0);
+            line.away_until = line.asked_at.max(accepted_at).max(scene.oracle.slept_at) + ON_THE_WAY_MS;
         }
         line.complete_at = None;
         log::debug!("{}: client {} is answered, there since {}", scene.network.now, self.id, line.away_until);

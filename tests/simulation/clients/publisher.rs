@@ -24,6 +24,7 @@ pub(crate) struct Publisher {
 
 struct Line {
     link: LinkId,
+    came_at: u64,
     responses: Responses,
     /// Requests that were sent, oldest first.
     waiting: VecDeque<Request>,
@@ -43,6 +44,10 @@ struct Request {
 impl Publisher {
     pub(crate) fn new(id: usize, channels: &[usize], pace_ms: u64) -> Publisher {
         Publisher { id, channels: channels.to_vec(), pace_ms, line: None, retry: VecDeque::new(), due: 0, keys: 0 }
+    }
+
+    pub(crate) fn id(&self) -> usize {
+        self.id
     }
 
     pub(crate) fn link(&self) -> Option<LinkId> {
@@ -81,6 +86,7 @@ impl Publisher {
         let mut bytes = Vec::new();
         for _ in 0..count {
             let known = |request: &Request| request.made_at + KEY_IS_KNOWN_MS > scene.network.now;
+            let known = |request: &Request| known(request) && !scene.oracle.troubles.keys;
             let retry = self.retry.pop_front().filter(known);
             let request = retry.unwrap_or_else(|| self.make(count > 1, scene));
             request.encode(&mut bytes, scene);
@@ -107,7 +113,8 @@ impl Publisher {
         };
         let link = scene.network.connect(self.id, speed);
         let (responses, waiting) = (Responses::default(), VecDeque::new());
-        self.line = Some(Line { link, responses, waiting, server_closes: false });
+        let came_at = scene.network.now;
+        self.line = Some(Line { link, came_at, responses, waiting, server_closes: false });
     }
 
     fn make(&mut self, small: bool, scene: &mut Scene) -> Request {
@@ -160,7 +167,8 @@ impl Publisher {
                 && matches!(arrival, Arrival::End)
             {
                 let refused = scene.network.links[line.link].refused;
-                assert!(refused || line.responses.is_empty(), "an answer was cut off");
+                let given_up = scene.oracle.has_budget() || scene.oracle.is_shaken(line.came_at);
+                assert!(refused || given_up || line.responses.is_empty(), "an answer was cut off");
                 scene.network.close(line.link);
             }
             return self.leave(scene);
@@ -187,6 +195,11 @@ impl Publisher {
             return self.act_in(delay, scene);
         }
         let request = line.waiting.pop_front().unwrap_or_else(|| panic!("an answer to nothing"));
+        scene.oracle.check_date(response.field("date"), request.made_at);
+        if response.status == 429 && scene.oracle.config.publications_a_second.is_some() {
+            assert!(response.field("retry-after").is_some(), "429 without Retry-After");
+            return scene.oracle.note("429 to a publisher");
+        }
         match request.method {
             "GET" => assert_eq!(response.status, 200),
             "DELETE" => assert_eq!(response.status, 204),

@@ -3,6 +3,7 @@
 use super::deflate;
 use super::frames::KEY;
 use super::subscriber::{Session, Subscriber, Transport};
+use super::token::Token;
 use super::{Phase, Scene};
 use crate::random::Random;
 use crate::tracker::Tracker;
@@ -52,11 +53,17 @@ impl Subscriber {
             let waits = if self.nature.pace_ms > 10_000 { [25, 60, 120] } else { [0, 2, 25] };
             target.push_str(&format!("wait={}&", scene.network.random.pick(&waits)));
         }
-        line.limit = scene.oracle.poll_messages_max;
+        line.limit = usize::from(scene.oracle.config.poll_messages_max);
         if matches!(transport, Transport::LongPoll | Transport::ShortPoll) && scene.network.random.one_in(3) {
             let limit = scene.network.random.pick(&[1, 2, 50]);
             line.limit = line.limit.min(limit);
             target.push_str(&format!("limit={limit}&"));
+        }
+        line.token = None;
+        if scene.oracle.troubles.tokens && scene.network.random.one_in(2) {
+            let lasts_ms = scene.network.random.pick(&[1, 900, 5_000, 20_000]);
+            line.token = Some(Token::new(lasts_ms, scene));
+            target.push_str(&format!("token={lasts_ms}&"));
         }
         push_since(transport, since, &mut target, &mut fields, &mut scene.network.random);
         line.joined[..count].fill(true);

@@ -33,6 +33,7 @@ pub(super) struct Socket {
     pub(super) pings: VecDeque<Vec<u8>>,
     /// The server's ping interval, for one who reads all the time and can tell whether it is kept.
     period_ms: Option<u64>,
+    came_at: u64,
     /// Since when a mute one ought to be pinged, then dropped.
     silent_since: u64,
     pinged: bool,
@@ -60,7 +61,8 @@ impl Socket {
             deflater,
             unsent: Vec::new(),
             pings: VecDeque::new(),
-            period_ms: diligent.then_some(scene.oracle.ping_interval_ms),
+            period_ms: diligent.then_some(scene.oracle.config.ping_interval_ms),
+            came_at: now,
             silent_since: now,
             pinged: false,
             heard_at: [now; 2],
@@ -90,8 +92,9 @@ impl Socket {
     }
 
     /// Checks that what the server does after a period of silence comes neither earlier nor later.
-    fn check_period(&self, since: u64, now: u64, heard_at: u64) {
-        let Some(period) = self.period_ms else { return };
+    fn check_period(&self, since: u64, heard_at: u64, scene: &Scene) {
+        let now = scene.network.now;
+        let Some(period) = self.period_ms.filter(|_| !scene.oracle.is_shaken(self.came_at)) else { return };
         assert!(now + SLACK_MS >= since + period, "after {} ms and not {period}", now - since);
         // A write that could not be finished puts it off.
         assert!(now <= since.max(heard_at) + period + SLACK_MS, "after {} ms and not {period}", now - since);
@@ -105,11 +108,12 @@ impl Socket {
     /// The connection has ended. `going` is whether the client has had a part in that.
     pub(super) fn check_end(&self, going: bool, scene: &mut Scene) {
         let now = scene.network.now;
-        if let Some(end) = self.end.as_ref().filter(|_| self.period_ms.is_some()) {
+        let timed = self.period_ms.is_some() && !scene.oracle.is_shaken(self.came_at);
+        if let Some(end) = self.end.as_ref().filter(|_| timed) {
             assert!(end.contains(&now), "the end came at {now}, not in {end:?}");
         } else if self.is_silent() && !going {
             scene.oracle.note("dropped for silence");
-            self.check_period(self.silent_since, now, self.heard_at[0]);
+            self.check_period(self.silent_since, self.heard_at[0], scene);
         }
     }
 }
@@ -171,7 +175,7 @@ impl Line {
             }
             Manner::Mute => {
                 assert!(!socket.pinged || socket.farewell.is_some(), "pinged again instead of dropped");
-                socket.check_period(socket.silent_since, now, socket.heard_at[1]);
+                socket.check_period(socket.silent_since, socket.heard_at[1], scene);
                 (socket.silent_since, socket.pinged) = (now, true);
             }
             Manner::Dribbling => self.dribble(scene),

@@ -53,6 +53,7 @@ impl Subscriber {
         socket.frames.push(&line.responses.take_rest());
         line.session = Session::WebSocket(socket.into());
         line.away_until = scene.network.now;
+        line.note_token_seen(scene);
         if line.transport != Transport::Commands {
             let placeless = self.trackers.iter_mut().filter(|tracker| !tracker.is_placed());
             placeless.for_each(|tracker| tracker.open_without_position(scene.oracle));
