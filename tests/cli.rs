@@ -735,6 +735,15 @@ fn a_built_in_page_is_the_same_in_both_codings_and_each_has_its_own_tag() {
 }
 
 #[test]
+fn the_browser_client_is_less_than_8_kb_and_its_types_are_typescript() {
+    let served = Served::start(&[]);
+    let (types, _) = page(&served.address, "GET", "/redpoll.d.ts", "");
+    assert_eq!(field(&types, "content-type"), Some("text/typescript; charset=utf-8"));
+    let (_, client) = page(&served.address, "GET", "/redpoll.js", "Accept-Encoding: gzip\r\n");
+    assert!(cfg!(not(feature = "deflate")) || client.len() < 8192, "{} bytes", client.len());
+}
+
+#[test]
 fn a_page_that_is_known_is_not_sent_again_in_the_coding_in_which_it_is_known() {
     let served = Served::start(&[]);
     let ask = |coding: &str, tags: &str| {

@@ -13,12 +13,13 @@ macro_rules! embedded {
 }
 
 /// Path, file name, bytes as they are embedded.
-const BUILT_IN: [(&str, &str, &[u8]); 7] = [
+const BUILT_IN: [(&str, &str, &[u8]); 8] = [
     ("/", "index.html", embedded!("index.html")),
     ("/style.css", "style.css", embedded!("style.css")),
     ("/chat.js", "chat.js", embedded!("chat.js")),
     ("/people.js", "people.js", embedded!("people.js")),
     ("/redpoll.js", "redpoll.js", embedded!("redpoll.js")),
+    ("/redpoll.d.ts", "redpoll.d.ts", embedded!("redpoll.d.ts")),
     ("/home.js", "home.js", embedded!("home.js")),
     ("/favicon.svg", "favicon.svg", embedded!("favicon.svg")),
 ];
@@ -146,11 +147,13 @@ fn sha1_of(bytes: &[u8]) -> String {
     sha1_smol::Sha1::from(bytes).digest().to_string()
 }
 
-const MEDIA_TYPES: [(&str, &str); 15] = [
+const MEDIA_TYPES: [(&str, &str); 16] = [
     ("html", "text/html; charset=utf-8"),
     ("css", "text/css; charset=utf-8"),
     ("js", "text/javascript; charset=utf-8"),
     ("mjs", "text/javascript; charset=utf-8"),
+    // No registered one: `video/mp2t` is another kind of .ts. Deno knows this one, and browsers show it as text.
+    ("ts", "text/typescript; charset=utf-8"),
     ("json", "application/json"),
     ("txt", "text/plain; charset=utf-8"),
     ("svg", "image/svg+xml"),
