@@ -87,6 +87,8 @@ choice.checked = true;
 const subscription = subscribe(`${channel},${encodeURIComponent(roomHere)}`, {
   since: "earliest",
   transport: choice.value,
+  // Each window is to show a connection of its own, and is counted by it.
+  share: false,
   onmessage: receive,
   ongap: lose,
   onstate: showState,

@@ -1,6 +1,5 @@
-/** Follows channels of Redpoll over whichever of four transports gets through. What and how is in `redpoll.d.ts`. */
+/** Follows channels of Redpoll; what there is and how it works is in `redpoll.d.ts`. */
 
-// The server remembers an Idempotency-Key for five minutes.
 const publishRetryMs = 4 * 60_000;
 
 /** In patiences of a subscription. */
@@ -85,7 +84,7 @@ export class Subscription {
   }
 
   async publish(data, { event, channel } = {}) {
-    if (this.#closing.signal.aborted) throw new Failure("the subscription is closed", { final: true });
+    if (this.#closing.signal.aborted) throw new Failure("the subscription is closed");
     const to = channel === undefined ? [...this.#positions.keys()] : [channel];
     // Not past a POST. And a command names one channel.
     const { send } = this.#current ?? {};
@@ -198,8 +197,8 @@ export class Subscription {
       interval: interval * (this.#isHidden ? 10 : 1),
       position: () => this.position,
       get: (fields, Accept, limitMs, read) => request(address(fields), { headers: { Accept }, token }, limitMs, signal, read),
-      opened: heard((news) => this.#open(attempt, news)),
-      reach: heard((...values) => this.#reach(...values)),
+      opened: heard((news, position) => this.#open(attempt, news, position)),
+      reach: heard((position) => this.#reach(position)),
       deliver: heard((envelope) => this.#deliver(envelope)),
       steal: heard(() => this.#steal()),
     });
@@ -225,7 +224,7 @@ export class Subscription {
     return this.#at > 0;
   }
 
-  #open(attempt, news) {
+  #open(attempt, news, position) {
     if (attempt !== this.#current) {
       this.#at = this.#transports.indexOf(attempt.transport);
       this.#next = attempt;
@@ -235,6 +234,8 @@ export class Subscription {
     attempt.openedMs ??= Date.now();
     this.#failures = 0;
     this.#reason = undefined;
+    // What a trial begins with is old.
+    if (position && !this.#known) this.#reach(position);
     this.#tell({ state: "connected", ...news }, attempt);
   }
 
@@ -333,12 +334,9 @@ export class Subscription {
     return positions.includes(undefined) ? undefined : positions.join();
   }
 
-  #reach(positions, begins) {
-    const parts = positions.split(",");
-    for (const [channel, known] of this.#positions) {
-      const position = parts.shift();
-      if (!begins || !known) this.#positions.set(channel, position);
-    }
+  #reach(position) {
+    const parts = position.split(",");
+    for (const channel of this.#positions.keys()) this.#positions.set(channel, parts.shift());
   }
 
   #deliver(envelope) {
@@ -442,8 +440,7 @@ async function overWebSocket(link) {
       if (message.ack) answered(message);
       else if (!message.subscribed) link.deliver(message);
       else if (cursors.push(message.cursor) === link.channels.length) {
-        link.reach(cursors.join(), true);
-        link.opened();
+        link.opened({}, cursors.join());
         link.send = send;
         link.renew = (token) => ask({ token });
       }
@@ -467,14 +464,16 @@ async function overEventStream(link) {
   let retryAfterMs;
   const take = ({ id, data, retry }) => {
     retryAfterMs = Number(retry) || retryAfterMs;
-    if (id) link.reach(id, !link.openedMs);
+    const begins = !link.openedMs;
     // Not before: a proxy may hold back all but the head.
-    if (!link.openedMs) link.opened();
-    if (!data) return;
-    const { error, ...envelope } = JSON.parse(data);
-    if (!error) return link.deliver(envelope);
-    link.token.forget();
-    throw new Failure(`${error.status} ${error.detail}`);
+    if (begins) link.opened({}, id);
+    const { error, ...envelope } = JSON.parse(data ?? "{}");
+    if (error) {
+      link.token.forget();
+      throw new Failure(`${error.status} ${error.detail}`);
+    }
+    if (data) link.deliver(envelope);
+    if (id && !begins) link.reach(id);
   };
   const read = async ({ body }, extend) => {
     const reader = body.pipeThrough(new TextDecoderStream()).getReader();

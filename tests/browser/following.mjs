@@ -4,7 +4,8 @@
  *
  *     node tests/browser/following.mjs target/release/redpoll [chromium|firefox|webkit|node ...]
  */
-import { execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import { startChromium, startFirefox, startWebKit } from "./browsers.mjs";
 import { check, checkEqual, run, sleep, startServer, until } from "./harness.mjs";
 import { startProxy } from "./proxy.mjs";
@@ -14,22 +15,23 @@ const secret = "a secret of the tests, 32 bytes long";
 const starts = { chromium: startChromium, firefox: startFirefox, webkit: startWebKit };
 
 await run(async (binary, cleanup) => {
-  const chosen = process.argv.length > 3 ? process.argv.slice(3) : [...Object.keys(starts), "node"];
-  for (const name of chosen) {
+  const named = process.argv.slice(3);
+  for (const name of named.length ? named : [...Object.keys(starts), "node"]) {
     const began = Date.now();
     if (name === "node") {
       await inNode(binary, cleanup);
     } else {
       const browser = await starts[name]();
       cleanup(() => browser.close());
-      await inBrowser(browser, binary, cleanup);
+      await inBrowser(browser, binary, cleanup, name === "chromium" || named.length > 0);
       await browser.close();
     }
     console.log(`${name}: ${Math.round((Date.now() - began) / 1000)} s`);
   }
 });
 
-async function inBrowser(browser, binary, cleanup) {
+/** In Chromium all, and in a browser that was named; in the others what differs from browser to browser. */
+async function inBrowser(browser, binary, cleanup, all) {
   const world = async (name, flags = []) => {
     const place = { name: `${browser.name}: ${name}`, browser, binary, flags, channel: name.replaceAll(" ", "-") };
     place.server = await startServer(binary, 0, ["--history", "1000", ...flags]);
@@ -37,29 +39,40 @@ async function inBrowser(browser, binary, cleanup) {
     place.proxy = await startProxy(() => place.server.port);
     return place;
   };
-  // Each mostly waits, so they wait together.
+  // They mostly wait, so they wait together.
   await Promise.all([
     fourTransports(await world("each transport")),
     refusedSocket(await world("WebSockets refused")),
-    swallowedSocket(await world("WebSockets swallowed")),
     heldStream(await world("streams held back")),
-    stuckStream(await world("streams that get stuck")),
-    dyingSocket(await world("WebSockets that die young")),
     outage(await world("outage")),
     restart(await world("restart")),
+    ...all ? [
+      swallowedSocket(await world("WebSockets swallowed")),
+      stuckStream(await world("streams that get stuck")),
+      dyingSocket(await world("WebSockets that die young")),
+    ] : [],
   ]);
-  // Which of the tabs is in front matters here.
+  // Here it matters which of the tabs is in front.
   await twoTabs(await world("two tabs"));
   await hiddenTab(await world("a hidden tab"));
-  if (browser.name === "Chromium") await crash(await world("a crash"));
-  await Promise.all(transports.map(async (transport) => tokens(await world(`tokens over ${transport}`, ["--secret", secret]), transport)));
+  await withoutLocks(await world("without locks"));
+  if (browser.name === "Chromium") {
+    await crash(await world("a crash"));
+    await hangs(await world("a leader that hangs"));
+  }
+  if (!all) return;
+  await Promise.all([
+    presence(await world("presence")),
+    ...transports.map(async (transport) => tokens(await world(`tokens over ${transport}`, ["--secret", secret]), transport)),
+  ]);
   await lateToken(await world("a token too late", ["--secret", secret]));
 }
 
 // What a person sees.
 
-async function open({ browser, proxy, channel }, options) {
-  const tab = await browser.tab(`${proxy.origin}/numbers?channel=${channel}&options=${encodeURIComponent(JSON.stringify(options))}`);
+async function open({ browser, proxy, channel }, options, more = "") {
+  const query = `channel=${channel}&options=${encodeURIComponent(JSON.stringify(options))}${more}`;
+  const tab = await browser.tab(`${proxy.origin}/numbers?${query}`);
   const textOf = (id) => tab.run((id) => document.getElementById(id).textContent, id);
   return {
     ...tab,
@@ -89,7 +102,13 @@ function count({ server, channel, token }, everyMs = 40) {
     }
     return number;
   })();
-  return { number: () => number, stop: () => { goesOn = false; return counted; } };
+  counted.catch(() => {});
+  return {
+    stop: () => {
+      goesOn = false;
+      return counted;
+    },
+  };
 }
 
 /** The page has come to the end of the numbers, and has each once and in order. */
@@ -221,6 +240,26 @@ async function restart(place) {
   await tab.close();
 }
 
+async function presence(place) {
+  const options = (name) => ({ presence: true, name, interval: 0.5 });
+  const watchers = [];
+  for (const transport of transports) {
+    watchers.push(await open(place, { ...options("watcher"), transport }));
+    await connects(place, watchers.at(-1), transport);
+  }
+  const ann = await open(place, { ...options("ann"), transport: "sse", share: false });
+  for (const [at, watcher] of watchers.entries()) {
+    check(await until(async () => (await watcher.textOf("people")).endsWith(" join ann")), `${place.name}: ${transports[at]} is told who comes`, await watcher.textOf("people"));
+  }
+  const names = await watchers[0].run(() => room.members().then((members) => members.map(({ name }) => name)));
+  checkEqual(names, ["ann", "watcher"], `${place.name}: and who is here`);
+  await ann.close();
+  for (const [at, watcher] of watchers.entries()) {
+    check(await until(async () => (await watcher.textOf("people")).endsWith(" leave ann")), `${place.name}: ${transports[at]} is told who goes`, await watcher.textOf("people"));
+    await watcher.close();
+  }
+}
+
 // Several tabs.
 
 async function twoTabs(place) {
@@ -297,15 +336,48 @@ async function crash(place) {
   await second.close();
 }
 
+async function hangs(place) {
+  const counting = count(place);
+  const first = await open(place, { since: "earliest", patience: 1 });
+  await connects(place, first, "websocket");
+  const second = await open(place, { since: "earliest", patience: 1 });
+  await connects(place, second, "websocket, shared");
+  const hung = first.run(() => {
+    const end = Date.now() + 10_000;
+    while (Date.now() < end);
+  });
+  check(await until(async () => await second.state() === "connected over websocket", 9000), `${place.name}: loses the lead`, await second.state());
+  await hung;
+  await connects(place, first, "websocket, shared");
+  const last = await counting.stop();
+  for (const tab of [first, second]) await showsAll(place, tab, last);
+}
+
+async function withoutLocks(place) {
+  const counting = count(place);
+  const tabs = [];
+  for (let at = 0; at < 2; at++) {
+    tabs.push(await open(place, { since: "earliest", patience: 1 }, "&without-locks"));
+    await connects(place, tabs[at], "websocket");
+  }
+  checkEqual([place.proxy.open.websocket, await tabs[1].state()], [2, "connected over websocket"], `${place.name}: each has a connection of its own`);
+  const last = await counting.stop();
+  for (const tab of tabs) {
+    await showsAll(place, tab, last);
+    await tab.close();
+  }
+}
+
 // Tokens.
 
-function mint(binary, lifetime) {
-  const options = ["token", "--secret", secret, "--sub", "ann", "--subscribe", "*", "--publish", "*", "--status", "--expires", lifetime];
-  return execFileSync(binary, options, { encoding: "utf8" }).trim();
+async function mint(binary, lifetime) {
+  const options = ["token", "--secret", secret, "--sub", "ann", "--subscribe", "*", "--publish", "*", "--expires", lifetime];
+  const { stdout } = await promisify(execFile)(binary, options);
+  return stdout.trim();
 }
 
 async function tokens(place, transport) {
-  place.token = mint(place.binary, "10m");
+  place.token = await mint(place.binary, "10m");
   place.proxy.token = () => mint(place.binary, "6s");
   const counting = count(place);
   const tab = await open(place, { since: "earliest", transport, token: "/token", interval: 0.2, wait: 5 });
@@ -323,7 +395,7 @@ async function tokens(place, transport) {
 
 /** The page's server has none for a while, and the old one expires. */
 async function lateToken(place) {
-  place.token = mint(place.binary, "10m");
+  place.token = await mint(place.binary, "10m");
   place.proxy.token = () => mint(place.binary, "2s");
   const counting = count(place);
   const tab = await open(place, { since: "earliest", patience: 1, token: "/token" });
@@ -345,13 +417,13 @@ async function inNode(binary, cleanup) {
   const proxy = await startProxy(() => server.port);
   const source = await (await fetch(`${server.origin}/redpoll.js`)).text();
   const { subscribe } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
-  const place = { server, channel: "node", token: mint(binary, "10m") };
+  const place = { server, channel: "node", token: await mint(binary, "10m") };
   const states = [];
   const numbers = [];
   const room = subscribe(`${proxy.origin}/channel/node`, {
     since: "earliest",
     patience: 0.7,
-    token: () => mint(binary, "3s"),
+    token: () => mint(binary, "6s"),
     onmessage: ({ data }) => numbers.push(data),
     onstate: ({ state, transport, reason }) => states.push([state, transport, reason]),
   });
@@ -359,7 +431,7 @@ async function inNode(binary, cleanup) {
   const expected = globalThis.WebSocket ? "websocket" : "sse";
   await until(() => states.at(-1)?.[0] === "connected");
   checkEqual(states.map(([state, transport]) => `${state} ${transport}`), [`connecting ${expected}`, `connected ${expected}`], "Node: the first transport that there is");
-  await sleep(4000);
+  await sleep(8000);
   checkEqual(states.length, 2, "Node: tokens are renewed without a break");
   await proxy.cut();
   await until(() => states.at(-1)[0] === "reconnecting");

@@ -18,7 +18,7 @@ const page = new URL("numbers.html", import.meta.url);
  * `proxy.open` counts the connections that subscribe at this moment, by transport; `proxy.asked` all there were.
  */
 export async function startProxy(portOf) {
-  const proxy = { webSocket: "pass", stream: "pass", token: undefined, open: {}, asked: {}, authorizations: [] };
+  const proxy = { webSocket: "pass", stream: "pass", token: undefined, open: {}, asked: {} };
   const sockets = new Set();
   const begin = (transport, end) => {
     proxy.open[transport] = (proxy.open[transport] ?? 0) + 1;
@@ -29,7 +29,7 @@ export async function startProxy(portOf) {
   const listener = http.createServer(async (request, response) => {
     const { pathname, searchParams } = new URL(request.url, "http://x");
     if (pathname === "/numbers") return response.setHeader("Content-Type", "text/html").end(await readFile(page));
-    if (pathname === "/token") return proxy.token ? response.end(proxy.token()) : response.writeHead(503).end();
+    if (pathname === "/token") return proxy.token ? response.end(await proxy.token()) : response.writeHead(503).end();
     const isStream = request.headers.accept === "text/event-stream";
     const isPoll = request.method === "GET" && pathname.startsWith("/channel/") && !isStream;
     if (isStream) begin("sse", response);
