@@ -353,7 +353,7 @@ fn the_readme_says_of_every_crate_what_it_is_for() {
 #[test]
 fn the_tests_that_the_readme_names_are_there() {
     let readme = fs::read_to_string(root().join("README.md")).expect("the file can be read");
-    let paths = readme.split(['`', ' ', '\n']).filter(|word| word.starts_with("tests/"));
+    let paths = readme.split(['`', ' ', ',', '\n']).filter(|word| word.starts_with("tests/"));
     let named: BTreeSet<&str> = paths.collect();
     assert!(named.len() > 10, "paths are found: {named:?}");
     nothing(named.into_iter().filter(|path| !root().join(path).exists()).map(str::to_owned).collect());
