@@ -1,7 +1,7 @@
 //! What has been published, and the application that does it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use redpoll::{
@@ -18,7 +18,9 @@ pub struct Ledger {
     /// Consumers that have connected and not been told of their end.
     pub connected: usize,
     /// Who is present where, when somebody has asked for it last.
-    pub listed: Option<BTreeMap<String, Vec<String>>>,
+    pub listed: Option<Members>,
+    /// The same for each observer's channels, when its connection asked for that last.
+    pub begun: BTreeMap<ConnectionId, Members>,
     /// Whether anything was taken away that had not grown too old, or too much.
     pub cleared: bool,
     /// The poll of `/get` that waits.
@@ -30,6 +32,9 @@ pub struct Entry {
     pub data: Vec<u8>,
     pub binary: bool,
 }
+
+/// Names, by channel.
+pub type Members = BTreeMap<String, BTreeSet<String>>;
 
 pub type Shared = Rc<RefCell<Ledger>>;
 
@@ -83,12 +88,7 @@ pub fn server(ledger: &Shared) -> Server {
         .get("/list", move |_, cx| {
             let names =
                 Vec::from_iter(cx.list_channels("", "", 10).into_iter().map(|channel| channel.name.to_string()));
-            let members = |name: &String| {
-                let listed = Vec::from_iter(cx.list_members(name, "", 100).into_iter().map(|member| member.name));
-                assert_eq!(listed.len(), cx.count_members(name));
-                (name.clone(), listed)
-            };
-            lists.borrow_mut().listed = Some(names.iter().map(members).collect());
+            lists.borrow_mut().listed = Some(members_of(&names, cx));
             Response::text(names.join(","))
         })
         .delete("/channel/{names}", move |request, cx| {
@@ -96,6 +96,15 @@ pub fn server(ledger: &Shared) -> Server {
             request.param("names").split(',').for_each(|name| cx.clear_history(name));
             Response::new(204)
         })
+}
+
+fn members_of(channels: &[String], cx: &Context) -> Members {
+    let members = |channel: &String| {
+        let listed = BTreeSet::from_iter(cx.list_members(channel, "", 100).into_iter().map(|member| member.name));
+        assert_eq!(listed.len(), cx.count_members(channel));
+        (channel.clone(), listed)
+    };
+    channels.iter().map(members).collect()
 }
 
 /// A client of the channels in its path. With `until` it has to go so many milliseconds later.
@@ -119,7 +128,14 @@ impl Consumer for Member {
         if let Some(name) = request.query("name") {
             cx.present_as(&name);
         }
-        self.0.borrow_mut().connected += 1;
+        let mut ledger = self.0.borrow_mut();
+        if request.query("presence").as_deref() == Some("1") {
+            let channels = Vec::from_iter(request.param("names").split(',').map(str::to_owned));
+            ledger.begun.insert(cx.id(), members_of(&channels, cx));
+        } else {
+            ledger.begun.remove(&cx.id());
+        }
+        ledger.connected += 1;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crate::frames::{self, Rules, Said};
 use crate::handshakes::Head;
 use crate::heads::{self, Framing, Heard, Progress};
 use crate::json::{self, Value};
-use crate::ledger::{Entry, Ledger};
+use crate::ledger::{Entry, Ledger, Members};
 use crate::positions::{self, Since};
 use crate::{base64, forms, inflate};
 
@@ -26,6 +26,8 @@ pub struct Listener {
     raw: Option<(String, Vec<Entry>)>,
     /// Who has come or gone, by channel, as far as that was told.
     present: BTreeMap<String, BTreeMap<String, bool>>,
+    /// The channels of which it may know less than what was listed when it came, and what it was told after that.
+    unlisted: BTreeSet<String>,
     /// How often a loss was told after something had come.
     pub gaps: usize,
     /// The next request that is not answered, if that one does not wait for something.
@@ -328,6 +330,7 @@ impl Listener {
         } else if let Some(name) = string("unsubscribed") {
             self.places.remove(name);
             self.heard.remove(name);
+            self.unlisted.insert(name.to_owned());
         } else if let Some(name) = string("channel") {
             match json.member("gap") {
                 None if json.member("id").is_none() => self.presence(&json),
@@ -356,7 +359,10 @@ impl Listener {
             (None, Some(leave), None) => {
                 assert_ne!(present.insert(name(leave), false), Some(false), "who is not there goes");
             }
-            (None, None, Some(_)) => present.clear(),
+            (None, None, Some(_)) => {
+                present.clear();
+                self.unlisted.insert(channel.to_owned());
+            }
             _ => panic!("{json:?}"),
         }
     }
@@ -366,13 +372,27 @@ impl Listener {
         self.raw.is_some() || !self.places.is_empty()
     }
 
-    /// What this client was told of who is present is as in the list.
-    pub fn check_present(&self, listed: &BTreeMap<String, Vec<String>>) {
+    /// What this client was told of who is present is as in the list; with the list from when it began, if there was one,
+    /// it is all of it.
+    pub fn check_present(&self, listed: &Members, begun: Option<&Members>) {
+        let nobody = BTreeSet::new();
         for (channel, present) in self.present.iter().filter(|(channel, _)| self.places.contains_key(*channel)) {
+            let listed = listed.get(channel).unwrap_or(&nobody);
             for (name, is_there) in present {
-                let is_listed = listed.get(channel).is_some_and(|names| names.contains(name));
-                assert_eq!(is_listed, *is_there, "{name} in {channel}");
+                assert_eq!(listed.contains(name), *is_there, "{name} in {channel}");
             }
+        }
+        let whole = |channel: &String| self.places.contains_key(channel) && !self.unlisted.contains(channel);
+        for (channel, first) in begun.into_iter().flatten().filter(|(channel, _)| whole(channel)) {
+            let mut known = first.clone();
+            for (name, is_there) in self.present.get(channel).into_iter().flatten() {
+                if *is_there {
+                    known.insert(name.clone())
+                } else {
+                    known.remove(name)
+                };
+            }
+            assert_eq!(&known, listed.get(channel).unwrap_or(&nobody), "in {channel}");
         }
     }
 

@@ -208,7 +208,7 @@ impl World {
                 let ledger = self.ledger.borrow();
                 listener.check_up_to_date(&ledger);
                 if let Some(listed) = &ledger.listed {
-                    listener.check_present(listed);
+                    listener.check_present(listed, client.id.and_then(|id| ledger.begun.get(&id)));
                 }
                 assert_eq!(listener.unanswered, None, "never answered: {}", ends.sent.escape_ascii());
                 let spares = self.budget_bytes == usize::MAX && !ledger.cleared;
