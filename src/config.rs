@@ -299,5 +299,18 @@ const PRESENCE_ENTRIES: u32 = 256;
 /// The same in bytes: with names of usual lengths they are as much.
 const PRESENCE_BYTES: usize = 32 << 10;
 
+/// Keys under which something is recorded at once: a page that shows four transports and frames has five. For those
+/// of one that comes too late nothing is.
+pub(crate) const TAPS_MAX: usize = 80;
+
+/// What is kept of a head that is recorded: as much as [`Config::head_bytes_max`] is by default.
+pub(crate) const TAP_HEAD_BYTES: usize = 8 << 10;
+
+/// What is kept of a frame that is recorded: more bytes than anyone looks at one by one.
+pub(crate) const TAP_SAMPLE_BYTES: usize = 256;
+
+/// How long a recording is kept that nobody asks for and nothing is added to: a page that has gone does not say so.
+pub(crate) const TAP_IDLE_MS: u64 = 60_000;
+
 /// About how much payload the answer of one poll has, of all its channels; the rest comes with the next poll.
 pub(crate) const POLL_BYTES: usize = 64 << 10;

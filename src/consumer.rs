@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use crate::connection::{Connection, ConnectionId, State, World};
+use crate::connection::{Connection, ConnectionId, State, TapRequest, World};
 use crate::hub::{Beginning, ChannelInfo, Draft, Publication, Published, SubscriptionId};
 use crate::metrics::Metrics;
 use crate::router::Request;
@@ -222,6 +222,7 @@ pub(crate) struct Call {
     pub(crate) key: Option<String>,
     /// By which name the client is present.
     pub(crate) name: Option<String>,
+    pub(crate) tap: TapRequest,
 }
 
 /// What a consumer can do, and what it can know.

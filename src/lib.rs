@@ -70,6 +70,7 @@ mod timer;
 pub mod wire;
 
 pub use config::{Config, History, Limit};
+pub use connection::{Flow, Tap};
 pub use consumer::{Action, Consumer, Context, Message, Polled, Reason, Render};
 pub use engine::{Engine, Readiness, Seed, Stream};
 pub use hub::{ChannelInfo, ConnectionId, MemberInfo, Publication, Published, Transport};

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::tap::TapNumber;
 use crate::hub::{ChannelId, SubscriptionId};
 use crate::pages::heap_bytes;
 
@@ -39,12 +40,15 @@ pub(crate) struct Backlog {
     left: Vec<Rc<str>>,
     /// A channel that must be delivered before this connection is read again: it publishes faster.
     pub(crate) held: Option<ChannelId>,
+    /// Where what goes over the wire is recorded.
+    pub(super) tap: Option<TapNumber>,
 }
 
 impl Backlog {
     /// Whether there is nothing to keep a box for.
     pub(crate) fn is_empty(&self) -> bool {
-        self.input.is_empty() && !self.blocked && self.held.is_none() && self.is_written() && self.left.is_empty()
+        let idle = self.input.is_empty() && !self.blocked && self.held.is_none() && self.is_written();
+        idle && self.left.is_empty() && self.tap.is_none()
     }
 
     /// Notes that the client has left a channel; not without end, since it may go on to others.

@@ -48,6 +48,7 @@ mod rate;
 mod request;
 mod respond;
 mod subscribe;
+mod tap;
 mod upgrade;
 mod websocket;
 mod world;
@@ -67,6 +68,8 @@ pub(crate) use expiry::Expiries;
 pub(crate) use poll::PollBody;
 pub(crate) use rate::Rates;
 pub(crate) use respond::refusal_of_connection;
+pub use tap::{Flow, Tap};
+pub(crate) use tap::{TapNumber, TapRequest, Taps};
 pub(crate) use world::World;
 
 use draining::Draining;
@@ -236,7 +239,7 @@ impl Visit<'_> {
     fn serve(&mut self, bytes: &mut [u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() {
-            let used = self.receive_some(&mut bytes[at..]);
+            let used = self.receive_tapped(&mut bytes[at..]);
             at += used;
             if self.must_pause() {
                 if at < bytes.len() {

@@ -128,6 +128,7 @@ impl Visit<'_> {
 
     fn await_request(&mut self) {
         self.connection.state = State::Request(RequestState::default());
+        self.end_tap();
         self.await_rest_of_request();
         if self.connection.has_input() {
             self.world.unread.push(self.id);

@@ -42,8 +42,10 @@ impl Visit<'_> {
             Some(refused) => Err(refused.into()),
             None => self.begin_subscription(&call, request, only_polls, terms),
         };
-        if begun.is_err() {
-            self.end_consumer(Reason::Answered);
+        match (&begun, &call.tap.key) {
+            (Err(_), _) => self.end_consumer(Reason::Answered),
+            (Ok(()), Some(key)) => self.begin_tap(key),
+            (Ok(()), None) => {}
         }
         begun
     }
@@ -63,7 +65,8 @@ impl Visit<'_> {
             self.world.hub.name(self.id, name)?;
         }
         let handshake = if only_polls { None } else { handshake_of(request, &self.world.config)? };
-        if let Some(handshake) = handshake {
+        if let Some(mut handshake) = handshake {
+            handshake.deflate = handshake.deflate.filter(|_| !call.tap.declines_deflate);
             let raw = raw_of(request, observes)?.unwrap_or(!several);
             let unknown = self.enter(&starts, Transport::WebSocket, false)?;
             self.begin_websocket(&handshake, raw, &unknown);

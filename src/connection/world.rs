@@ -7,6 +7,7 @@ use super::backlog::Mark;
 use super::expiry::Expiries;
 use super::poll::PollBody;
 use super::rate::Rates;
+use super::tap::Taps;
 use crate::config::{Config, Limit};
 use crate::hub::{ChannelId, ConnectionId, Hub, SubscriptionId};
 use crate::metrics::Metrics;
@@ -45,6 +46,8 @@ pub(crate) struct World {
     pub(crate) addresses: Addresses,
     /// How fast each has published of late, where that is limited.
     pub(crate) rates: Rates,
+    /// What goes over the wire of those whose clients want to see it.
+    pub(crate) taps: Taps,
     /// A channel that the connection being served has filled faster than it is delivered.
     pub(crate) congested: Option<ChannelId>,
     pub(crate) draining: bool,
@@ -66,9 +69,9 @@ impl World {
         }
     }
 
-    /// What the limits of each client take, where they are set.
+    /// What the limits of each client take, where they are set, and what is recorded of clients.
     pub(crate) fn limit_bytes(&self) -> usize {
-        self.addresses.held_bytes() + self.rates.held_bytes()
+        self.addresses.held_bytes() + self.rates.held_bytes() + self.taps.held_bytes()
     }
 
     /// Counters and gauges together.

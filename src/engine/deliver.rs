@@ -119,7 +119,9 @@ fn deliver_shared<S: Stream>(
             return deliver_all(id, slot, world);
         }
         let Some(batch) = world.hub.batch(subscription, form) else { return };
-        match write_uncounted(&mut slot.stream, &batch.bytes) {
+        let wrote = write_uncounted(&mut slot.stream, &batch.bytes);
+        world.tap_sent(slot.connection.tap(), wrote.bytes_of(&batch.bytes));
+        match wrote {
             Wrote::All => {
                 world.counters.deliveries += 1;
                 world.counters.sent_bytes += batch.bytes.len() as u64;

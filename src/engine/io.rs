@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::{Engine, Slot, Stream};
 use crate::config::READS_A_TURN;
-use crate::connection::{ConnectionId, Mark, State, Visit, World};
+use crate::connection::{ConnectionId, Mark, State, TapNumber, Visit, World};
 use crate::consumer::Reason;
 
 /// How far a write went.
@@ -15,6 +15,17 @@ pub(super) enum Wrote {
     Part(usize),
     /// The peer is gone.
     Nothing,
+}
+
+impl Wrote {
+    /// What has gone of the bytes that were to go.
+    pub(super) fn bytes_of<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        match self {
+            Wrote::All => bytes,
+            Wrote::Part(written) => &bytes[..*written],
+            Wrote::Nothing => &[],
+        }
+    }
 }
 
 impl<S: Stream> Engine<S> {
@@ -162,7 +173,7 @@ pub(super) fn write_output<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, worl
     let mut marks = std::mem::take(&mut world.marks);
     let wrote = match slot.connection.is_blocked() {
         true => Wrote::Part(0),
-        false => write(&mut slot.stream, &output, world),
+        false => write(&mut slot.stream, slot.connection.tap(), &output, world),
     };
     match wrote {
         Wrote::All => {}
@@ -199,13 +210,11 @@ fn take_back(marks: &[Mark], world: &mut World) {
 }
 
 /// Writes once: a stream that takes less is full.
-pub(super) fn write<S: Stream>(stream: &mut S, bytes: &[u8], world: &mut World) -> Wrote {
+fn write<S: Stream>(stream: &mut S, tap: Option<TapNumber>, bytes: &[u8], world: &mut World) -> Wrote {
     let wrote = write_uncounted(stream, bytes);
-    world.counters.sent_bytes += match wrote {
-        Wrote::All => bytes.len() as u64,
-        Wrote::Part(written) => written as u64,
-        Wrote::Nothing => 0,
-    };
+    let written = wrote.bytes_of(bytes);
+    world.counters.sent_bytes += written.len() as u64;
+    world.tap_sent(tap, written);
     wrote
 }
 
@@ -224,10 +233,11 @@ pub(super) fn write_uncounted<S: Stream>(stream: &mut S, bytes: &[u8]) -> Wrote 
 
 /// Writes the backlog: first the rest of a publication, then what came after it. Returns whether all of it has gone.
 fn write_backlog<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, world: &mut World) -> bool {
+    let tap = slot.connection.tap();
     let Some(mut backlog) = slot.connection.backlog.take() else { return true };
     let mut wrote = Wrote::All;
     if let Some((bytes, written)) = backlog.pinned.take() {
-        wrote = write(&mut slot.stream, &bytes[written..], world);
+        wrote = write(&mut slot.stream, tap, &bytes[written..], world);
         if let Wrote::Part(more) = wrote {
             backlog.note_taken(more, world.now.monotonic_ms);
             backlog.pinned = Some((Rc::clone(&bytes), written + more));
@@ -236,7 +246,7 @@ fn write_backlog<S: Stream>(id: ConnectionId, slot: &mut Slot<S>, world: &mut Wo
     if let Wrote::All = wrote
         && !backlog.is_written()
     {
-        wrote = write(&mut slot.stream, &backlog.output[backlog.written..], world);
+        wrote = write(&mut slot.stream, tap, &backlog.output[backlog.written..], world);
         backlog.written += match wrote {
             Wrote::All => backlog.output.len() - backlog.written,
             Wrote::Part(written) => written,

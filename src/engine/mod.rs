@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::config::{Config, DELIVERIES_A_TURN, Limit, RECEIVE_BYTES};
 use crate::connection::{
-    Addresses, ClientAddress, Connection, ConnectionId, Expiries, PollBody, Rates, State, Visit, World,
+    Addresses, ClientAddress, Connection, ConnectionId, Expiries, PollBody, Rates, State, Taps, Visit, World,
     refusal_of_connection, too_many,
 };
 use crate::consumer::{Message, Reason};
@@ -115,6 +115,7 @@ impl<S: Stream> Engine<S> {
             ended: Vec::new(),
             addresses: Addresses::new(),
             rates: Rates::new(),
+            taps: Taps::default(),
             congested: None,
             draining: false,
             counters: Metrics::default(),
@@ -227,6 +228,7 @@ impl<S: Stream> Engine<S> {
         self.deliver_behind();
         self.deliver_dirty(DELIVERIES_A_TURN);
         self.world.sweep_rates();
+        self.world.sweep_taps();
         let next = self.world.hub.expire(now, &self.world.config);
         for id in self.leaving.drain(..) {
             self.slots.recycle(id.0);
