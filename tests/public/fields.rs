@@ -5,13 +5,16 @@ use std::io::{Read, Write};
 use crate::served::{Served, read_until, values};
 
 /// Request line and fields, status, `Cache-Control`, `Vary`.
-const ANSWERS: [(&str, &str, &str, &str, &str); 28] = [
+const ANSWERS: [(&str, &str, &str, &str, &str); 31] = [
     ("GET /", "", "200", "no-cache", PAGE),
     ("HEAD /", "", "200", "no-cache", PAGE),
     ("GET /", "Accept-Encoding: gzip\r\n", "200", "no-cache", PAGE),
     ("GET /", "If-None-Match: *\r\n", "304", "no-cache", PAGE),
     ("GET /style.css", "", "200", "no-cache", PAGE),
     ("GET /redpoll.js", "", "200", "no-cache", PAGE),
+    ("GET /lab", "", "200", "no-cache", PAGE),
+    ("GET /lab/wire?channel=a&tap=0123456789abcdef0123456789abcdef", "", "200", "no-store", "Origin"),
+    ("GET /lab/wire?channel=a&tap=short", "", "400", "no-store", "Origin"),
     ("GET /favicon.svg", "", "200", "no-cache", PAGE),
     ("GET /home/?name=ann", "", "200", "no-store", "Origin"),
     ("POST /send_msg/", "Content-Length: 0\r\n", "400", "no-store", "Origin"),
@@ -93,7 +96,9 @@ fn what_goes_on_for_long_and_what_is_never_begun_say_it_too() {
 #[test]
 fn pages_run_nothing_inline_and_nothing_of_others_and_tell_nobody_where_one_comes_from() {
     let served = Served::start(&[]);
-    for path in ["/", "/home/?name=%3Cscript%3Ealert(1)%3C/script%3E", "/style.css", "/redpoll.js", "/favicon.svg"] {
+    for path in
+        ["/", "/home/?name=%3Cscript%3Ealert(1)%3C/script%3E", "/lab", "/style.css", "/redpoll.js", "/favicon.svg"]
+    {
         let answer = served.say(&format!("GET {path}"), "");
         let [policy] = values(&answer, "Content-Security-Policy")[..] else { panic!("{path} => {answer}") };
         let directives: Vec<&str> = policy.split("; ").collect();

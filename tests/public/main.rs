@@ -7,6 +7,7 @@ mod confinement;
 #[cfg(target_os = "linux")]
 mod descriptors;
 mod fields;
+mod lab;
 mod limits;
 mod members;
 mod outsiders;

@@ -11,6 +11,7 @@ use redpoll::{
 
 use super::gate::Gate;
 use super::guarded::Guarded;
+use super::lab;
 
 pub(super) fn routes(server: Server, gate: &Rc<Gate>) -> Server {
     let [clears, lists, shows, lets_in] = [(); 4].map(|()| Rc::clone(gate));
@@ -31,13 +32,12 @@ struct Channels;
 
 impl Consumer for Channels {
     fn connect(&mut self, cx: &mut Context) -> Result<(), Status> {
-        for name in names_of(cx.request())? {
-            cx.subscribe(&name);
-        }
+        let names = names_of(cx.request())?;
+        names.iter().for_each(|name| cx.subscribe(name));
         if let Some(name) = cx.request().and_then(|request| request.query("name")) {
             cx.present_as(&name);
         }
-        Ok(())
+        lab::tap(&names, cx)
     }
 
     fn receive(&mut self, message: Message, cx: &mut Context) {

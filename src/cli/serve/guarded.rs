@@ -7,6 +7,7 @@ use redpoll::{Action, Consumer, Context, Message, Method, Request, Status};
 
 use super::channels::names_of;
 use super::gate::{Gate, check};
+use super::lab;
 
 /// A client of one or several channels that may do what its token says.
 pub(super) struct Guarded {
@@ -37,7 +38,7 @@ impl Consumer for Guarded {
         }
         self.claims = claims.filter(|_| request.field("upgrade").is_some()).map(Box::new);
         names.iter().for_each(|name| cx.subscribe(name));
-        Ok(())
+        lab::tap(&names, cx)
     }
 
     /// Another token of the same person, which allows all that is subscribed to: nobody stays where it does not.

@@ -4,6 +4,7 @@ mod channels;
 mod echo;
 mod gate;
 mod guarded;
+mod lab;
 mod metrics;
 mod pages;
 mod privileges;
@@ -39,7 +40,7 @@ pub(crate) fn serve(options: Serve) -> Result<(), Error> {
     let gate = Rc::new(Gate::new(options.secrets.all, options.config.origins.clone()));
     let (is_open, measures) = (gate.is_open(), Rc::clone(&gate));
     let tutorial = tutorial::routes(Server::new(), html.clone(), &options.config, &gate);
-    let mut server = channels::routes(tutorial, &gate)
+    let mut server = lab::routes(channels::routes(tutorial, &gate), &gate)
         .get("/healthz", |_, _| Response::text("ok\n").field("Cache-Control", "no-store"))
         .get("/metrics", move |request, cx| metrics::metrics(request, cx, &measures).unwrap_or_else(Response::from));
     if options.echo {

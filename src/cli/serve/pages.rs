@@ -13,11 +13,17 @@ macro_rules! embedded {
 }
 
 /// Path, file name, bytes as they are embedded.
-const BUILT_IN: [(&str, &str, &[u8]); 8] = [
+const BUILT_IN: [(&str, &str, &[u8]); 14] = [
     ("/", "index.html", embedded!("index.html")),
     ("/style.css", "style.css", embedded!("style.css")),
     ("/chat.js", "chat.js", embedded!("chat.js")),
     ("/people.js", "people.js", embedded!("people.js")),
+    ("/lab", "lab.html", embedded!("lab.html")),
+    ("/lab.css", "lab.css", embedded!("lab.css")),
+    ("/lab.js", "lab.js", embedded!("lab.js")),
+    ("/lab-texts.js", "lab-texts.js", embedded!("lab-texts.js")),
+    ("/lab-wire.js", "lab-wire.js", embedded!("lab-wire.js")),
+    ("/lab-check.js", "lab-check.js", embedded!("lab-check.js")),
     ("/redpoll.js", "redpoll.js", embedded!("redpoll.js")),
     ("/redpoll.d.ts", "redpoll.d.ts", embedded!("redpoll.d.ts")),
     ("/home.js", "home.js", embedded!("home.js")),
@@ -37,9 +43,10 @@ pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src
 
 pub(super) fn routes(mut server: Server, html: Option<PathBuf>) -> Server {
     if let Some(folder) = html {
-        let index = folder.clone();
+        let (index, lab) = (folder.clone(), folder.clone());
         return server
             .get("/", move |_, _| file(&index, "index.html"))
+            .get("/lab", move |_, _| file(&lab, "lab.html"))
             .get("/{*path}", move |request, _| file(&folder, request.param("path")));
     }
     for (path, name, bytes) in BUILT_IN {
