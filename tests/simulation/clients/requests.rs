@@ -60,7 +60,8 @@ impl Subscriber {
             target.push_str(&format!("limit={limit}&"));
         }
         line.token = None;
-        if scene.oracle.troubles.tokens && scene.network.random.one_in(2) {
+        // When all are to know who is there, they stay.
+        if scene.oracle.troubles.tokens && scene.phase == Phase::Busy && scene.network.random.one_in(2) {
             let lasts_ms = scene.network.random.pick(&[1, 900, 5_000, 20_000]);
             line.token = Some(Token::new(lasts_ms, scene));
             target.push_str(&format!("token={lasts_ms}&"));
