@@ -134,7 +134,8 @@ impl World {
         let of_address = config.address_connections_max.map(|most| (network.links.iter().filter(open).count(), most));
         let what = match of_address {
             _ if oracle.draining => "refused: draining",
-            _ if metrics.connections >= config.connections_max => "refused: connections",
+            // Those too that have ended in this turn: their descriptors are still open.
+            _ if network.open >= config.connections_max => "refused: connections",
             Some((count, most)) if count >= most as usize => "refused: connections of its address",
             _ if self.resident.is_short || oracle.troubles.resident => "refused: memory",
             _ => panic!("a connection is refused for no reason: {metrics:?}"),
