@@ -230,11 +230,12 @@ impl<S: Stream> Engine<S> {
         self.world.sweep_rates();
         self.world.sweep_taps();
         let next = self.world.hub.expire(now, &self.world.config);
+        self.world.poll_body.shrink();
+        self.keep_budget();
+        // Those too that were shed, so that others may come in their place at once.
         for id in self.leaving.drain(..) {
             self.slots.recycle(id.0);
         }
-        self.world.poll_body.shrink();
-        self.keep_budget();
         let world = &self.world;
         if world.hub.is_dirty() || ![&world.unread, &world.behind, &world.ended].iter().all(|list| list.is_empty()) {
             return Some(Duration::ZERO);
