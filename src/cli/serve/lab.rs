@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use redpoll::wire::envelope::push_string;
+use redpoll::wire::form::channel_names;
 use redpoll::{Action, Context, Flow, Request, Response, Server, Status, Tap};
 
 use super::gate::Gate;
@@ -46,7 +47,7 @@ fn key_for(channel: &str, key: &str) -> Result<String, Status> {
 /// JSON for each of the keys, `null` where nothing is recorded.
 fn wire(request: &Request, cx: &mut Context, gate: &Gate) -> Result<Response, Status> {
     let channel = request.query("channel").unwrap_or_default();
-    gate.admit(request, cx.now(), Action::Subscribe, &[&channel])?;
+    gate.admit(request, cx.now(), Action::Subscribe, &channel_names(&channel)?)?;
     let keys = request.query("tap").unwrap_or_default();
     let mut json = b"[".to_vec();
     for key in keys.split(',').take(KEYS_MAX) {
