@@ -87,13 +87,7 @@ impl Visit<'_> {
                 }
                 return false;
             }
-            State::WebSocket(..) if self.world.hub.observed_by(subscription).is_some() => {
-                self.push_members_frame(subscription);
-            }
-            State::WebSocket(..) => {
-                let channel = self.world.hub.channel_name(self.world.hub.subscription(subscription).channel).clone();
-                self.push_gap_frame(&channel, from, to);
-            }
+            State::WebSocket(..) => self.push_gap_frame(subscription, from, to),
             _ => {
                 let before = self.world.hub.subscription(subscription).cursor;
                 self.world.hub.set_cursor(subscription, to.offset);

@@ -44,12 +44,7 @@ impl Visit<'_> {
         response::push_end(output);
         push_retry(output, retry_ms);
         // Before its gaps, then after one after the other.
-        let at = |told: usize| {
-            let rest = &unknown[told..];
-            self.world.joined(self.world.hub.subscriptions_of(self.id), |of| {
-                rest.iter().find(|unknown| unknown.subscription == of).map(|unknown| unknown.from)
-            })
-        };
+        let at = |told: usize| self.world.joined(self.world.hub.subscriptions_of(self.id), &unknown[told..]);
         let ids: Vec<String> = (0..=unknown.len()).map(at).collect();
         push_position(&mut self.world.output, &ids[0]);
         self.connection.state = State::EventStream(stream);
@@ -76,7 +71,7 @@ impl Visit<'_> {
 
     /// The client's position on all its channels, as its last `id:` says it.
     pub(super) fn id_of_all(&self) -> String {
-        self.world.joined(self.world.hub.subscriptions_of(self.id), |_| None)
+        self.world.joined(self.world.hub.subscriptions_of(self.id), &[])
     }
 
     /// Appends one event of one of several channels: the client's own id, then the lines that all share.

@@ -180,13 +180,8 @@ impl Connection {
 
     /// Memory held beyond the slot itself.
     pub(crate) fn held_bytes(&self) -> usize {
-        let state = match &self.state {
-            State::Request(request) => request.held_bytes(),
-            State::WebSocket(_, decoder) | State::Closing(_, decoder) => heap_bytes(decoder.held_bytes()),
-            _ => 0,
-        };
         let consumer = self.consumer.as_ref().map_or(0, |consumer| heap_bytes(size_of_val(&**consumer)));
-        consumer + state + self.backlog.as_ref().map_or(0, |backlog| backlog.held_bytes())
+        consumer + self.arriving_bytes() + self.backlog.as_ref().map_or(0, |backlog| backlog.held_bytes())
     }
 }
 

@@ -3,18 +3,23 @@
 use super::respond::Responding;
 use super::{Connection, State, Visit, World};
 use crate::consumer::Reason;
+use crate::pages::heap_bytes;
 use crate::wire::close::{self, CloseCode};
 use crate::wire::frame::{self, Opcode};
 
 impl Connection {
     /// What it holds of requests and messages that have not all arrived, or that wait.
     pub(crate) fn unfinished_bytes(&self) -> usize {
-        let state = match &self.state {
+        self.arriving_bytes() + self.backlog.as_ref().map_or(0, |backlog| backlog.input_bytes())
+    }
+
+    /// What its state holds of a request or a message that has not all arrived.
+    pub(super) fn arriving_bytes(&self) -> usize {
+        match &self.state {
             State::Request(request) => request.held_bytes(),
-            State::WebSocket(_, decoder) | State::Closing(_, decoder) => decoder.held_bytes(),
+            State::WebSocket(_, decoder) | State::Closing(_, decoder) => heap_bytes(decoder.held_bytes()),
             _ => 0,
-        };
-        state + self.backlog.as_ref().map_or(0, |backlog| backlog.input_bytes())
+        }
     }
 
     /// Whether it holds what nobody else has any more, for a peer that has taken nothing for a while.

@@ -1,5 +1,6 @@
 //! Presence: who is in a channel by name, and who is told of it.
 
+use super::subscribe::Unknown;
 use super::{Visit, World};
 use crate::consumer::Context;
 use crate::hub::{MemberInfo, SubscriptionId};
@@ -59,16 +60,14 @@ impl World {
         push_members(out, channel, self.hub.count_members(channel));
     }
 
-    /// The positions of subscriptions as a client is given them; `before` says where one is not at its cursor.
-    pub(super) fn joined(
-        &self,
-        subscriptions: impl Iterator<Item = SubscriptionId>,
-        before: impl Fn(SubscriptionId) -> Option<Position>,
-    ) -> String {
+    /// The positions of subscriptions as a client is given them: their cursors, but before a gap in `unknown` that is
+    /// still to be told.
+    pub(super) fn joined(&self, subscriptions: impl Iterator<Item = SubscriptionId>, unknown: &[Unknown]) -> String {
         let mut joined = Vec::new();
         for (index, subscription) in subscriptions.enumerate() {
             let at_cursor = || self.hub.position(self.hub.subscription(subscription).cursor);
-            let position = before(subscription).unwrap_or_else(at_cursor);
+            let gap = unknown.iter().find(|unknown| unknown.subscription == subscription);
+            let position = gap.map_or_else(at_cursor, |gap| gap.from);
             self.push_place(&mut joined, subscription, position, index == 0);
         }
         String::from_utf8_lossy(&joined).into_owned()

@@ -130,25 +130,24 @@ impl Visit<'_> {
         let name = self.world.hub.channel_name(self.world.hub.subscription(subscription).channel).clone();
         let observer = self.world.hub.next_subscription(subscription);
         let observer = observer.filter(|next| self.world.hub.observed_by(*next).is_some());
-        let cursor = self.world.joined([Some(subscription), observer].into_iter().flatten(), |of| {
-            unknown.iter().find(|unknown| unknown.subscription == of).map(|unknown| unknown.from)
-        });
+        let cursor = self.world.joined([Some(subscription), observer].into_iter().flatten(), unknown);
         self.push_json(|json| push_subscribed(json, &name, cursor, ack));
     }
 
     /// Tells what is missing before the first message.
     pub(super) fn push_unknown_frames(&mut self, unknown: &[Unknown]) {
         for gap in unknown {
-            let channel = self.world.hub.channel_name(self.world.hub.subscription(gap.subscription).channel).clone();
-            match self.world.hub.observed_by(gap.subscription) {
-                Some(_) => self.push_members_frame(gap.subscription),
-                None => self.push_gap_frame(&channel, gap.from, gap.to),
-            }
+            self.push_gap_frame(gap.subscription, gap.from, gap.to);
         }
     }
 
-    pub(super) fn push_gap_frame(&mut self, channel: &str, from: Position, to: Position) {
-        self.push_json(|json| push_gap(json, channel, from, to));
+    /// Tells a gap; for joins and leaves it is how many members there are.
+    pub(super) fn push_gap_frame(&mut self, subscription: SubscriptionId, from: Position, to: Position) {
+        if self.world.hub.observed_by(subscription).is_some() {
+            return self.push_members_frame(subscription);
+        }
+        let channel = self.world.hub.channel_name(self.world.hub.subscription(subscription).channel).clone();
+        self.push_json(|json| push_gap(json, &channel, from, to));
         self.world.counters.gaps += 1;
     }
 

@@ -5,7 +5,7 @@ use super::attacks::{Kind, Limit};
 use super::frames::{CLOSE, Frames};
 use super::http::Responses;
 use super::{Phase, Scene};
-use crate::network::{Arrival, LinkId, Speed, Wake};
+use crate::network::{Arrival, LinkId, Speed};
 use crate::random::Random;
 
 pub(crate) struct Attacker {
@@ -46,8 +46,7 @@ impl Attacker {
     }
 
     pub(crate) fn act_in(&mut self, delay_ms: u64, scene: &mut Scene) {
-        self.due = scene.network.now + delay_ms;
-        scene.network.wake_in(delay_ms, Wake::Client(self.id));
+        self.due = scene.wake(self.id, delay_ms);
     }
 
     pub(crate) fn act(&mut self, scene: &mut Scene) {

@@ -29,7 +29,7 @@ pub(crate) use subscriber::{Nature, Subscriber, Transport};
 
 use std::net::SocketAddr;
 
-use crate::network::{Arrival, LinkId, Network, Speed};
+use crate::network::{Arrival, LinkId, Network, Speed, Wake};
 use crate::oracle::Oracle;
 use crate::random::Random;
 
@@ -49,6 +49,14 @@ pub(crate) struct Scene<'a> {
     pub(crate) network: &'a mut Network,
     pub(crate) oracle: &'a mut Oracle,
     pub(crate) phase: Phase,
+}
+
+impl Scene<'_> {
+    /// Has a client act after a while; says when that is. It may be woken before.
+    pub(crate) fn wake(&mut self, id: usize, delay_ms: u64) -> u64 {
+        self.network.wake_in(delay_ms, Wake::Client(id));
+        self.network.now + delay_ms
+    }
 }
 
 pub(crate) enum Client {

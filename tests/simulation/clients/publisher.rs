@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::http::{Response, Responses};
 use super::{Phase, Scene};
-use crate::network::{Arrival, LinkId, Speed, Wake};
+use crate::network::{Arrival, LinkId, Speed};
 use crate::oracle::Payload;
 use crate::random::Random;
 
@@ -55,8 +55,7 @@ impl Publisher {
     }
 
     pub(crate) fn act_in(&mut self, delay_ms: u64, scene: &mut Scene) {
-        self.due = scene.network.now + delay_ms;
-        scene.network.wake_in(delay_ms, Wake::Client(self.id));
+        self.due = scene.wake(self.id, delay_ms);
     }
 
     pub(crate) fn act(&mut self, scene: &mut Scene) {

@@ -4,7 +4,7 @@ use super::deflate::{self, Offer};
 use super::frames::{self, ACCEPT, BINARY, CLOSE, FIN, Frames, KEY, RSV1};
 use super::http::{Response, Responses};
 use super::{Phase, Scene, any};
-use crate::network::{Arrival, LinkId, Wake};
+use crate::network::{Arrival, LinkId};
 use crate::random::Random;
 
 pub(crate) struct Rogue {
@@ -50,8 +50,7 @@ impl Rogue {
     }
 
     pub(crate) fn act_in(&mut self, delay_ms: u64, scene: &mut Scene) {
-        self.due = scene.network.now + delay_ms;
-        scene.network.wake_in(delay_ms, Wake::Client(self.id));
+        self.due = scene.wake(self.id, delay_ms);
     }
 
     pub(crate) fn act(&mut self, scene: &mut Scene) {

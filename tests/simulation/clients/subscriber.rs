@@ -139,8 +139,7 @@ impl Subscriber {
     }
 
     pub(crate) fn act_in(&mut self, delay_ms: u64, scene: &mut Scene) {
-        self.due = scene.network.now + delay_ms;
-        scene.network.wake_in(delay_ms, crate::network::Wake::Client(self.id));
+        self.due = scene.wake(self.id, delay_ms);
     }
 
     pub(crate) fn act(&mut self, scene: &mut Scene) {
