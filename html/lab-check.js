@@ -1,5 +1,6 @@
 /** The lab's proxy check: what passes between this page and the server, and what to tell whatever stands between. */
-import { say, size, time } from "/lab-texts.js";
+import { say } from "/lab-texts.js";
+import { size, time } from "/texts.js";
 
 const chunks = 8;
 const chunkMs = 500;

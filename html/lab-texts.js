@@ -1,9 +1,7 @@
-/** Everything that the lab says. What stands in the page already has no English here. */
+/** Everything that the lab says, in English and Chinese. */
+import { speak } from "/texts.js";
 
-export const language = navigator.languages?.find((name) => /^(en|zh)\b/i.test(name))?.slice(0, 2).toLowerCase() ?? "en";
-
-/** Key: English, Chinese. `{0}` is the first value. */
-const texts = {
+export const { say, translate } = speak({
   title: [, "实验室"],
   subtitle: [, "四种传输，同一消息流"],
   chat: [, "去聊天室"],
@@ -23,6 +21,7 @@ const texts = {
   frames: [, "逐字节看一个帧"],
   framesLead: [, "通过单独的 WebSocket 发送任意内容，看它的帧和返回的帧的每个字节。长度的写法在 126 和 65,536 字节处改变。"],
   own: [, "消息"],
+  bytes: [, "字节"],
   send: [, "发送"],
   proxy: [, "中间有什么？"],
   proxyLead: [, "代理可能扣住消息或拒绝升级。这里会在 4 秒内每半秒发送一块数据，打开一个 WebSocket，等待一次长轮询，并说出所见。"],
@@ -123,37 +122,4 @@ const texts = {
   pollLate: ["The answer of a long poll came {0} late.", "长轮询的回答晚了 {0}。"],
   unchecked: ["This could not be checked: {0}", "无法检查：{0}"],
   allFine: ["Nothing stands in the way.", "一路畅通。"],
-};
-
-const column = language === "zh" ? 1 : 0;
-
-/** A text in the visitor's language. */
-export function say(key, ...values) {
-  return (texts[key]?.[column] ?? "").replace(/\{(\d)\}/g, (_, index) => values[index]);
-}
-
-/** Puts the page itself into the visitor's language. */
-export function translate() {
-  if (column === 0) return;
-  document.documentElement.lang = "zh-CN";
-  for (const element of document.querySelectorAll("[data-text]")) element.textContent = say(element.dataset.text);
-  document.title = `${say("title")} · Redpoll`;
-}
-
-const numbers = new Intl.NumberFormat(language);
-export const number = (value) => numbers.format(value);
-
-/** Milliseconds, in a unit that is easily read. */
-export function time(ms) {
-  if (ms === undefined || Number.isNaN(ms)) return "–";
-  if (ms < 9.95) return `${ms.toFixed(1)} ms`;
-  if (ms < 999.5) return `${Math.round(ms)} ms`;
-  return `${(ms / 1000).toFixed(ms < 9950 ? 1 : 0)} s`;
-}
-
-export function size(bytes) {
-  if (bytes === undefined || Number.isNaN(bytes)) return "–";
-  if (bytes < 1000) return `${Math.round(bytes)} B`;
-  if (bytes < 999_500) return `${(bytes / 1000).toFixed(bytes < 9950 ? 1 : 0)} kB`;
-  return `${(bytes / 1e6).toFixed(1)} MB`;
-}
+});

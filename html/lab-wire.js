@@ -1,5 +1,6 @@
 /** The lab's magnifying glass: the opening handshake, and frames byte by byte (RFC 6455), from the bytes themselves. */
-import { number, say } from "/lab-texts.js";
+import { say } from "/lab-texts.js";
+import { number } from "/texts.js";
 
 const element = (id) => document.getElementById(id);
 

@@ -6,9 +6,10 @@
  * the key that each subscription has brought with it.
  */
 import { check } from "/lab-check.js";
-import { number, say, size, time, translate } from "/lab-texts.js";
+import { say, translate } from "/lab-texts.js";
 import { Frames, showHandshake } from "/lab-wire.js";
 import { subscribe } from "/redpoll.js";
+import { number, size, time } from "/texts.js";
 
 const token = new URLSearchParams(location.search).get("token");
 const channel = `lab-${randomKey().slice(0, 12)}`;

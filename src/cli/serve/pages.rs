@@ -13,9 +13,10 @@ macro_rules! embedded {
 }
 
 /// Path, file name, bytes as they are embedded.
-const BUILT_IN: [(&str, &str, &[u8]); 14] = [
+const BUILT_IN: [(&str, &str, &[u8]); 15] = [
     ("/", "index.html", embedded!("index.html")),
     ("/style.css", "style.css", embedded!("style.css")),
+    ("/texts.js", "texts.js", embedded!("texts.js")),
     ("/chat.js", "chat.js", embedded!("chat.js")),
     ("/people.js", "people.js", embedded!("people.js")),
     ("/lab", "lab.html", embedded!("lab.html")),
