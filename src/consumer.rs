@@ -7,8 +7,7 @@
 use std::rc::Rc;
 
 use crate::connection::{Connection, ConnectionId, State, TapRequest, World};
-use crate::hub::{Beginning, ChannelInfo, Draft, Publication, Published, SubscriptionId};
-use crate::metrics::Metrics;
+use crate::hub::{Beginning, Draft, Publication, Published, SubscriptionId};
 use crate::router::Request;
 use crate::time::Now;
 use crate::wire::close::CloseCode;
@@ -316,7 +315,9 @@ impl<'a> Context<'a> {
     /// how fast it came, or the number of channels; the request is then refused, an open WebSocket closed.
     pub fn publish<'m>(&mut self, channel: &str, message: impl Into<Message<'m>>) -> Option<Published> {
         let message = message.into();
-        let allowed = message.event.map_or(Ok(()), check_event_name).and_then(|()| self.check_rate());
+        let allowed = check_channel_name(channel)
+            .and_then(|()| message.event.map_or(Ok(()), check_event_name))
+            .and_then(|()| self.check_rate());
         let draft =
             Draft { data: message.data, binary: message.binary, event: message.event, key: self.call.key.as_deref() };
         match allowed.and_then(|()| self.world.hub.publish(channel, draft, self.world.now, &self.world.config)) {
@@ -379,16 +380,6 @@ impl<'a> Context<'a> {
     /// Forgets what a channel keeps. Positions and subscribers go on; who had not read it is told the gap.
     pub fn clear_history(&mut self, channel: &str) {
         self.world.hub.clear(channel, self.world.now, &self.world.config);
-    }
-
-    /// Up to `limit` channels whose names begin with `prefix` and come after `after`, in name order.
-    pub fn list_channels(&self, prefix: &str, after: &str, limit: usize) -> Vec<ChannelInfo> {
-        self.world.hub.list(prefix, after, limit)
-    }
-
-    /// The server's counters and gauges.
-    pub fn metrics(&self) -> Metrics {
-        self.world.metrics()
     }
 
     /// Refuses what is being connected or received. A request is answered with the status, a command with an error; an

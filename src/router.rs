@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::connection::Report;
 use crate::consumer::{Consumer, Context};
 use crate::wire::coding::prefers_gzip;
 use crate::wire::form::{decode_path_segment, parameter};
@@ -112,6 +113,8 @@ enum Segment {
 pub(crate) struct Router {
     routes: Vec<Route>,
     pub(crate) guard: Option<Guard>,
+    /// What is published at some of them while somebody follows it.
+    pub(crate) reports: Vec<Report>,
 }
 
 impl Router {

@@ -78,7 +78,7 @@ impl Visit<'_> {
     fn with_fields(&mut self, mut response: Response, terms: Terms) -> Response {
         let code = response.code();
         if code >= 400 {
-            self.world.counters.refusals += 1;
+            self.world.counters.refuse(code);
             self.world.counters.reach(response.reached());
         }
         if matches!(code, 429 | 503) && response.value("Retry-After").is_none() {

@@ -7,6 +7,7 @@ use super::backlog::Mark;
 use super::expiry::Expiries;
 use super::poll::PollBody;
 use super::rate::Rates;
+use super::report::Report;
 use super::tap::Taps;
 use crate::config::{Config, Limit};
 use crate::hub::{ChannelId, ConnectionId, Hub, SubscriptionId};
@@ -25,6 +26,8 @@ pub(crate) struct World {
     pub(crate) router: Rc<Router>,
     pub(crate) config: Config,
     pub(crate) now: Now,
+    /// When all this began.
+    pub(crate) begun_ms: u64,
     pub(crate) date: DateField,
     /// What the connection being served has to say. Written when it has been served, then empty.
     pub(crate) output: Vec<u8>,
@@ -48,6 +51,8 @@ pub(crate) struct World {
     pub(crate) rates: Rates,
     /// What goes over the wire of those whose clients want to see it.
     pub(crate) taps: Taps,
+    /// What the server says of itself, in the order of the routes.
+    pub(crate) reports: Vec<Report>,
     /// A channel that the connection being served has filled faster than it is delivered.
     pub(crate) congested: Option<ChannelId>,
     pub(crate) draining: bool,
@@ -93,6 +98,9 @@ impl World {
             channel_bytes: self.hub.memory.channel_bytes,
             shed_publications: self.hub.memory.refused(),
             table_bytes: self.hub.memory.table_bytes,
+            resident_bytes: self.hub.memory.resident_bytes,
+            memory_bytes_max: self.config.memory_bytes_max,
+            uptime_ms: self.now.monotonic_ms.saturating_sub(self.begun_ms),
             ..self.counters.clone()
         }
     }

@@ -24,7 +24,7 @@ use crate::time::Now;
 use crate::timer::{TIMER_BYTES, Wheel};
 use crate::wire::content::Framing;
 use crate::wire::deflate::Inflater;
-use crate::wire::form::check_event_name;
+use crate::wire::form::{check_channel_name, check_event_name};
 use crate::wire::response::DateField;
 use crate::wire::status::Status;
 
@@ -96,14 +96,16 @@ const CONNECTION_BYTES: usize = SLOT_BYTES + TIMER_BYTES + LIST_BYTES;
 const _: () = assert!(CONNECTION_BYTES + SUBSCRIPTION_BYTES == 104, "an idle subscribed connection");
 
 impl<S: Stream> Engine<S> {
-    pub(crate) fn new(router: Router, config: Config, seed: Seed, now: Now) -> Engine<S> {
+    pub(crate) fn new(mut router: Router, config: Config, seed: Seed, now: Now) -> Engine<S> {
         let world = World {
             hub: Hub::new(seed.epoch, now.tick(), &config),
             wheel: Wheel::new(now.tick()),
             expiries: Expiries::new(),
+            reports: std::mem::take(&mut router.reports),
             router: router.into(),
             config,
             now,
+            begun_ms: now.monotonic_ms,
             date: DateField::default(),
             output: Vec::new(),
             marks: Vec::new(),
@@ -212,6 +214,7 @@ impl<S: Stream> Engine<S> {
     pub fn publish(&mut self, channel: &str, message: Message, now: Now) -> Result<Published, Status> {
         self.wake(now);
         let draft = Draft { data: message.data(), binary: message.is_binary(), event: message.event(), key: None };
+        check_channel_name(channel)?;
         draft.event.map_or(Ok(()), check_event_name)?;
         Framing::Length(draft.data.len() as u64).check(self.world.config.message_bytes_max)?;
         self.world.hub.publish(channel, draft, now, &self.world.config)
@@ -225,6 +228,7 @@ impl<S: Stream> Engine<S> {
         self.fire_timers();
         self.end_polls();
         self.world.hub.tell_presence(now, &self.world.config);
+        let next_report = self.world.publish_reports();
         self.deliver_behind();
         self.deliver_dirty(DELIVERIES_A_TURN);
         self.world.sweep_rates();
@@ -241,7 +245,9 @@ impl<S: Stream> Engine<S> {
             return Some(Duration::ZERO);
         }
         let deadlines = [next, world.wheel.next(), world.hub.next_presence()];
-        deadlines.into_iter().flatten().map(|tick| Duration::from_millis(now.until_ms(tick))).min()
+        let waits = deadlines.into_iter().flatten().map(|tick| now.until_ms(tick));
+        let until_report = next_report.map(|at_ms| at_ms.saturating_sub(now.monotonic_ms));
+        waits.chain(until_report).min().map(Duration::from_millis)
     }
 
     /// A stream that the engine is done with, to be deregistered and dropped; to be called until there is none.
@@ -267,6 +273,21 @@ impl<S: Stream> Engine<S> {
     /// Counters and gauges.
     pub fn metrics(&self) -> Metrics {
         self.world.metrics()
+    }
+
+    /// Deliveries since the start: see [`Metrics::deliveries`].
+    pub fn deliveries(&self) -> u64 {
+        self.world.counters.deliveries
+    }
+
+    /// Whether a turn has ended before everything was offered to everyone.
+    pub fn is_delivering(&self) -> bool {
+        self.world.hub.is_dirty()
+    }
+
+    /// Notes how long a delivery took, which the engine has no clock for.
+    pub fn note_delivery(&mut self, took: Duration) {
+        self.world.counters.delivery.note(took.as_micros() as u64);
     }
 
     /// Timers that run: one a connection.

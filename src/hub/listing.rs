@@ -1,9 +1,10 @@
 //! Listing: what the hub says of itself and its channels.
 
+use std::cmp::Reverse;
 use std::ops::Bound;
 
-use super::Hub;
 use super::channel::Channel;
+use super::{Hub, OWN};
 use crate::wire::position::Position;
 
 /// What `/channels` says of one channel.
@@ -23,6 +24,20 @@ pub struct ChannelInfo {
     pub newest: Position,
 }
 
+/// By what channels are listed, the largest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Subscriptions.
+    Subscribers,
+    /// Messages that are kept.
+    Messages,
+    /// Bytes of their payloads.
+    Bytes,
+}
+
+/// A channel with its name, behind its size.
+type Sized<'h> = (Reverse<usize>, &'h str, &'h Channel);
+
 /// What the hub holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -39,10 +54,44 @@ pub(crate) struct Counts {
 impl Hub {
     /// Up to `limit` channels whose names begin with `prefix` and come after `after`, in name order.
     pub(crate) fn list(&self, prefix: &str, after: &str, limit: usize) -> Vec<ChannelInfo> {
+        self.named(prefix, after).take(limit).map(|(_, channel)| self.info(channel)).collect()
+    }
+
+    /// Up to `limit` channels whose names begin with `prefix`, the largest first, those of one size in name order.
+    pub(crate) fn list_largest(&self, prefix: &str, order: Order, limit: usize) -> Vec<ChannelInfo> {
+        let size_of = |channel: &Channel| match order {
+            Order::Subscribers => channel.members.len(),
+            Order::Messages => channel.kept(),
+            Order::Bytes => channel.payload_bytes(),
+        };
+        let sized = self.named(prefix, "").map(|(name, channel)| (Reverse(size_of(channel)), name, channel));
+        let mut all: Vec<_> = sized.collect();
+        let order = |one: &Sized, other: &Sized| (one.0, one.1).cmp(&(other.0, other.1));
+        if limit < all.len() {
+            // Sorting all of them would take several times as long.
+            all.select_nth_unstable_by(limit, order);
+            all.truncate(limit);
+        }
+        all.sort_unstable_by(order);
+        all.into_iter().map(|(_, _, channel)| self.info(channel)).collect()
+    }
+
+    fn named(&self, prefix: &str, after: &str) -> impl Iterator<Item = (&str, &Channel)> {
         let from = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
-        let named =
-            self.names.range::<str, _>((from, Bound::Unbounded)).take_while(|(name, _)| name.starts_with(prefix));
-        named.take(limit).map(|(_, id)| self.info(&self.channels[id.0])).collect()
+        let named = self.names.range::<str, _>((from, Bound::Unbounded)).map(|(name, id)| (&**name, *id));
+        let fitting = named.take_while(move |(name, _)| name.starts_with(prefix));
+        fitting.filter(|(name, _)| !name.starts_with(OWN)).map(|(name, id)| (name, &self.channels[id.0]))
+    }
+
+    /// Whether somebody subscribes to a channel.
+    pub(crate) fn has_subscribers(&self, name: &str) -> bool {
+        self.find(name).is_some_and(|channel| !channel.members.is_empty())
+    }
+
+    /// How many channels there are that clients have named.
+    pub(super) fn count(&self) -> usize {
+        let own = self.names.range::<str, _>((Bound::Included(OWN), Bound::Unbounded));
+        self.names.len() - own.take_while(|(name, _)| name.starts_with(OWN)).count()
     }
 
     fn info(&self, channel: &Channel) -> ChannelInfo {
@@ -59,7 +108,7 @@ impl Hub {
     /// Channels, subscriptions and presence now; publications and encodings so far.
     pub(crate) fn counts(&self) -> Counts {
         Counts {
-            channels: self.channels.len() - self.presence.siblings,
+            channels: self.count(),
             subscriptions: self.subscriptions.len() - self.presence.observers,
             published: self.published,
             encodings: self.encodings,

@@ -22,7 +22,7 @@ pub(crate) struct Memory {
     /// What would go beyond this is refused: the budget, less where the heap is in pieces.
     allowed_bytes: usize,
     /// What the process took when that was last looked at.
-    resident_bytes: usize,
+    pub(crate) resident_bytes: usize,
     /// Nothing was left that may be shed, and still too much was held.
     exhausted: bool,
     /// How much that was, and when to look again whatever has come since.
@@ -184,7 +184,7 @@ impl Hub {
 
     /// Whether so many channels may be made.
     pub(super) fn check_channels(&self, new: usize, config: &Config) -> Result<(), Status> {
-        match self.channels.len() - self.presence.siblings + new <= config.channels_max {
+        match self.count() + new <= config.channels_max {
             true => Ok(()),
             false => {
                 let most = config.channels_max;

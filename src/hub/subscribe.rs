@@ -4,7 +4,6 @@ use super::subscription::{ChannelId, ConnectionId, Subscription, SubscriptionId,
 use super::{Beginning, Hub, SUBSCRIPTION_BYTES, Start};
 use crate::config::{Config, Limit};
 use crate::time::Now;
-use crate::wire::form::check_channel_name;
 use crate::wire::status::Status;
 
 /// A subscription that has been made.
@@ -42,7 +41,6 @@ impl Hub {
         wanted: &Beginning,
         config: &Config,
     ) -> Result<Begun, Status> {
-        check_channel_name(&wanted.name)?;
         let known = self.names.get(&wanted.name).copied();
         let id = known.unwrap_or_else(|| self.make(&wanted.name, config));
         let subscription = self.add_member(connection, id, wanted.start, Transport::LongPoll);

@@ -4,17 +4,21 @@
 
 mod accept;
 mod address;
+mod delay;
 mod publisher;
 mod resident;
 mod run;
 mod socket;
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::connection::{Follower, Report};
 use crate::consumer::{Consumer, Context};
 use crate::engine::{Engine, Seed, Stream};
+use crate::metrics::Metrics;
 use crate::router::{Request, Router};
 use crate::time::Now;
 use crate::wire::head::Method;
@@ -49,7 +53,7 @@ impl Server {
 
     /// Sets all limits.
     pub fn config(mut self, config: Config) -> Server {
-        self.resident = Resident::new(config.memory_bytes_max < usize::MAX);
+        self.resident = Resident::new(if config.memory_bytes_max < usize::MAX { 1 } else { RESIDENT_INTERVAL_MS });
         self.config = config;
         self
     }
@@ -93,6 +97,22 @@ impl Server {
     ) -> Server {
         self.router.route(pattern).handle(method, Box::new(handler));
         self
+    }
+
+    /// Adds a route to what the server says of itself: what `render` makes of its figures is published there every
+    /// `interval_ms`, while somebody follows it by whichever transport. It is a channel that has no name for clients,
+    /// and keeps a history like others. `admit` says who may follow it.
+    pub fn report(
+        mut self,
+        path: &str,
+        interval_ms: u64,
+        admit: impl Fn(&Request, &mut Context) -> Result<(), Status> + 'static,
+        render: impl Fn(&Metrics) -> String + 'static,
+    ) -> Server {
+        let number = self.router.reports.len();
+        self.router.reports.push(Report::new(path, interval_ms, Box::new(render)));
+        let admit = Rc::new(admit);
+        self.route(path, move |_| Follower::new(&admit, number))
     }
 
     /// Asks `guard` before anything else is looked at, for every path and method; its refusal is the answer. It sees a
@@ -152,3 +172,6 @@ impl Server {
         Engine::new(self.router, self.config, seed, now)
     }
 }
+
+/// How often memory is looked at that has no budget, only to tell how much it is.
+const RESIDENT_INTERVAL_MS: u64 = 100;

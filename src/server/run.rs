@@ -11,6 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use super::Server;
+use super::delay::Delay;
 use super::publisher::Mailbox;
 use super::resident::Resident;
 use super::socket::{Listener, Socket};
@@ -32,6 +33,7 @@ pub(super) struct Loop {
     signals: Option<Signals>,
     clock: Clock,
     resident: Resident,
+    delay: Delay,
     drain_ms: u64,
     /// When draining ends, once it has begun.
     end_ms: Option<u64>,
@@ -71,6 +73,7 @@ pub(super) fn run(mut server: Server) -> io::Result<()> {
         poll,
         drain_ms: server.config.drain_ms,
         resident: server.resident,
+        delay: Delay::default(),
         engine: Engine::new(server.router, server.config, seed(), clock.now()),
         listeners: server.listeners,
         mailbox: server.mailbox,
@@ -96,6 +99,7 @@ impl Loop {
                 Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
                 polled => polled?,
             }
+            self.delay.wake();
             let now = self.clock.now();
             self.waits = false;
             for index in std::mem::take(&mut self.unaccepted) {
@@ -120,6 +124,9 @@ impl Loop {
                 self.engine.note_resident(bytes);
             }
             sleep = self.engine.turn(now);
+            if let Some(took) = self.delay.rest(self.engine.deliveries(), self.engine.is_delivering()) {
+                self.engine.note_delivery(took);
+            }
             while let Some(socket) = self.engine.take_closed() {
                 drop(socket);
             }
