@@ -308,7 +308,7 @@ fn help_fits_80_columns_and_lists_every_flag() {
     let serve = "listen open html history history-bytes history-age max-connections max-per-address publish-rate \
         behind-proxy max-channels max-message memory \
         deflate deflate-from max-head ping head-timeout keep-alive drain origin secret secret-file \
-        echo log help version";
+        echo status log help version";
     let table: [(&[&str], &str); 6] = [
         (&["token", "--help"], "secret secret-file subscribe publish status sub expires forever help"),
         (&["--help"], serve),
@@ -1089,6 +1089,7 @@ fn a_bad_secret_is_told_and_not_shown() {
         assert!(!run(command, b"").2.contains("too short"));
     }
     assert_usage_error(&mut redpoll(&["--secret", SECRET, "--open"]), &["--open", "secret"]);
+    assert_usage_error(&mut redpoll(&["--secret", SECRET, "--status"]), &["--status", "secret"]);
     assert_usage_error(&mut redpoll(&["--listen", "0.0.0.0:0"]), &["--open", "--secret-file"]);
 }
 

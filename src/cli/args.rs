@@ -38,6 +38,7 @@ pub(crate) struct Serve {
     pub(crate) html: Option<PathBuf>,
     pub(crate) config: Config,
     pub(crate) echo: bool,
+    pub(crate) status: bool,
     pub(crate) log: log::LevelFilter,
     pub(crate) user: Option<User>,
     pub(crate) chroot: Option<PathBuf>,
@@ -45,10 +46,18 @@ pub(crate) struct Serve {
 
 impl Default for Serve {
     fn default() -> Serve {
-        let (listen, config) = (Vec::new(), Config::default());
-        let secrets = Secrets::default();
-        let (html, user, chroot) = (None, None, None);
-        Serve { listen, open: false, secrets, html, config, echo: false, log: log::LevelFilter::Info, user, chroot }
+        Serve {
+            listen: Vec::new(),
+            open: false,
+            secrets: Secrets::default(),
+            html: None,
+            config: Config::default(),
+            echo: false,
+            status: false,
+            log: log::LevelFilter::Info,
+            user: None,
+            chroot: None,
+        }
     }
 }
 

@@ -139,6 +139,16 @@ const WHERE: &[Flag] = &[
         },
     },
     Flag {
+        name: "status",
+        value: "",
+        repeats: Repeats::Never,
+        help: "everyone may see /status [this machine alone]",
+        set: |draft, text| {
+            draft.serve.status = switch(text)?;
+            Ok(())
+        },
+    },
+    Flag {
         name: "echo",
         value: "",
         repeats: Repeats::Never,

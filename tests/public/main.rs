@@ -15,3 +15,4 @@ mod outsiders;
 mod overload;
 mod reached;
 mod served;
+mod status;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use redpoll::wire::envelope::{push_member, push_string};
 use redpoll::wire::form::channel_names;
 use redpoll::{
-    Action, ChannelInfo, Consumer, Context, MemberInfo, Message, Request, Response, Server, Status, Transport,
+    Action, ChannelInfo, Consumer, Context, MemberInfo, Message, Order, Request, Response, Server, Status, Transport,
 };
 
 use super::gate::Gate;
@@ -68,10 +68,24 @@ fn forget(request: &Request, cx: &mut Context, gate: &Gate) -> Result<(), Status
 fn list(request: &Request, cx: &mut Context, gate: &Gate) -> Result<Response, Status> {
     gate.admit_to_status(request, cx.now())?;
     let (prefix, page) = (request.query("prefix").unwrap_or_default(), Page::of(request)?);
-    let channels = cx.list_channels(&prefix, &page.after, page.limit + 1);
+    let channels = match order_of(request)? {
+        None => cx.list_channels(&prefix, &page.after, page.limit + 1),
+        Some(_) if !page.after.is_empty() => {
+            return Err(Status::new(400).detail("order= lists the first alone: after= goes on in name order"));
+        }
+        Some(order) => cx.list_largest(&prefix, order, page.limit),
+    };
     let mut json = br#"{"channels":"#.to_vec();
     page.push(&mut json, &channels, push_channel, |channel| &channel.name);
     Ok(Response::new(200).content("application/json", json).field("Cache-Control", "no-store"))
+}
+
+fn order_of(request: &Request) -> Result<Option<Order>, Status> {
+    let known = [("subscribers", Order::Subscribers), ("messages", Order::Messages), ("bytes", Order::Bytes)];
+    let Some(text) = request.query("order").filter(|text| text != "name") else { return Ok(None) };
+    let found = known.iter().find(|(name, _)| *name == text).map(|(_, order)| *order);
+    let accepted = "order is name, subscribers, messages or bytes";
+    found.map(Some).ok_or_else(|| Status::new(400).detail(format!("order={text:?}: {accepted}")))
 }
 
 /// A page of the members of one channel, the same way.

@@ -44,13 +44,17 @@ impl Gate {
         Ok(Some(claims))
     }
 
-    /// Lets a request in that may see what the server does.
+    /// Lets a request in that may see what the server does, and says what its token says, like [`Gate::admit`].
     ///
     /// # Errors
     /// 401 without a good token, 403 where it does not say `"status":true`.
-    pub(super) fn admit_to_status(&self, request: &Request, now: Now) -> Result<(), Status> {
-        match self.is_open() || self.claims(request, now)?.status {
-            true => Ok(()),
+    pub(super) fn admit_to_status(&self, request: &Request, now: Now) -> Result<Option<Claims>, Status> {
+        if self.is_open() {
+            return Ok(None);
+        }
+        let claims = self.claims(request, now)?;
+        match claims.status {
+            true => Ok(Some(claims)),
             false => Err(forbidden("this needs a token with \"redpoll\":{\"status\":true}".to_owned())),
         }
     }

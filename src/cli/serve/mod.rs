@@ -8,6 +8,7 @@ mod lab;
 mod metrics;
 mod pages;
 mod privileges;
+mod status;
 mod tutorial;
 
 use std::io::Write;
@@ -23,6 +24,7 @@ use super::args::Serve;
 use super::logger;
 use gate::Gate;
 use privileges::Confinement;
+use status::Audience;
 
 /// Serves until a signal ends it.
 ///
@@ -31,7 +33,8 @@ use privileges::Confinement;
 /// secret.
 pub(crate) fn serve(options: Serve) -> Result<(), Error> {
     logger::begin(options.log);
-    check_access(&options)?;
+    let everywhere_local = options.listen.iter().all(|address| is_local(address));
+    check_access(&options, everywhere_local)?;
     if options.secrets.is_one_short {
         log::warn!("a secret has fewer than {SECRET_BYTES_ADVISED} bytes: it may be guessed from a token");
     }
@@ -39,6 +42,12 @@ pub(crate) fn serve(options: Serve) -> Result<(), Error> {
     let html = options.html.map(|folder| confinement.path_within(folder)).transpose()?;
     let gate = Rc::new(Gate::new(options.secrets.all, options.config.origins.clone()));
     let (is_open, measures) = (gate.is_open(), Rc::clone(&gate));
+    let shown = match (is_open, options.status, everywhere_local) {
+        (false, _, _) => Audience::Tokens(Rc::clone(&gate)),
+        (true, true, _) => Audience::Everyone,
+        (true, false, true) => Audience::ThisMachine,
+        (true, false, false) => Audience::Nobody,
+    };
     let tutorial = tutorial::routes(Server::new(), html.clone(), &options.config, &gate);
     let mut server = lab::routes(channels::routes(tutorial, &gate), &gate)
         .get("/healthz", |_, _| Response::text("ok\n").field("Cache-Control", "no-store"))
@@ -46,6 +55,7 @@ pub(crate) fn serve(options: Serve) -> Result<(), Error> {
     if options.echo {
         server = echo::routes(server, &gate);
     }
+    server = status::routes(server, shown, html.clone());
     // Last, since a folder of `--html` answers every path that is left.
     server = pages::routes(server, html).config(options.config).end_on_signals();
     if !options.open && is_open {
@@ -67,8 +77,11 @@ fn say(line: &str) {
 }
 
 /// Whether it has been said who may come in: everyone, or who has a token, but not both.
-fn check_access(options: &Serve) -> Result<(), Error> {
-    let everywhere_local = options.listen.iter().all(|address| is_local(address));
+fn check_access(options: &Serve, everywhere_local: bool) -> Result<(), Error> {
+    if options.status && !options.secrets.all.is_empty() {
+        let refusal = "--status and a secret exclude each other: with a secret, a token with \"status\":true shows it";
+        return Err(Error::Usage(refusal.to_owned()));
+    }
     match (options.open, options.secrets.all.is_empty()) {
         (true, false) => {
             let refusal = "--open and a secret exclude each other: one lets anyone in, the other whoever has a token";
@@ -102,19 +115,20 @@ fn who_may(said_open: bool, is_open: bool) -> &'static str {
 /// has made to mean this machine (DNS rebinding): to a browser that page and this server are then the same site, and
 /// the name it asks for is all that tells them apart.
 fn refuse_outsiders(request: &Request) -> Result<(), Status> {
-    let refused = |why: String| {
+    outsider(request).map_or(Ok(()), |why| {
         let detail = format!("this request {why}, and without --open the server serves its own machine alone");
         Err(Status::new(403).detail(detail))
-    };
+    })
+}
+
+/// Why a request comes from outside this machine, if it does.
+fn outsider(request: &Request) -> Option<String> {
     if let Some(name) = ["forwarded", "x-forwarded-for"].iter().find(|name| request.field(name).is_some()) {
-        return refused(format!("came through a proxy ({name})"));
+        return Some(format!("came through a proxy ({name})"));
     }
-    match request.field("host").and_then(Authority::parse) {
-        Some(authority) if !is_own_name(authority.host) => {
-            refused(format!("is for {:?}, not for localhost or an IP address", authority.host))
-        }
-        _ => Ok(()),
-    }
+    let authority = request.field("host").and_then(Authority::parse)?;
+    let other = !is_own_name(authority.host);
+    other.then(|| format!("is for {:?}, not for localhost or an IP address", authority.host))
 }
 
 /// Whether a host is one that no name server decides about (RFC 6761 §6.3).

@@ -13,12 +13,16 @@ macro_rules! embedded {
 }
 
 /// Path, file name, bytes as they are embedded.
-const BUILT_IN: [(&str, &str, &[u8]); 15] = [
+const BUILT_IN: &[(&str, &str, &[u8])] = &[
     ("/", "index.html", embedded!("index.html")),
     ("/style.css", "style.css", embedded!("style.css")),
     ("/texts.js", "texts.js", embedded!("texts.js")),
     ("/chat.js", "chat.js", embedded!("chat.js")),
     ("/people.js", "people.js", embedded!("people.js")),
+    ("/status.css", "status.css", embedded!("status.css")),
+    ("/status.js", "status.js", embedded!("status.js")),
+    ("/status-chart.js", "status-chart.js", embedded!("status-chart.js")),
+    ("/status-texts.js", "status-texts.js", embedded!("status-texts.js")),
     ("/lab", "lab.html", embedded!("lab.html")),
     ("/lab.css", "lab.css", embedded!("lab.css")),
     ("/lab.js", "lab.js", embedded!("lab.js")),
@@ -50,11 +54,22 @@ pub(super) fn routes(mut server: Server, html: Option<PathBuf>) -> Server {
             .get("/lab", move |_, _| file(&lab, "lab.html"))
             .get("/{*path}", move |request, _| file(&folder, request.param("path")));
     }
-    for (path, name, bytes) in BUILT_IN {
-        let page = BuiltIn { name, bytes, hash: sha1_of(bytes) };
+    for &(path, name, bytes) in BUILT_IN {
+        let page = BuiltIn::new(name, bytes);
         server = server.get(path, move |request, _| page.answer(request));
     }
     server
+}
+
+/// The page `/status`, for those to whom it is shown.
+pub(super) fn status(html: Option<PathBuf>) -> Box<dyn Fn(&Request) -> Response> {
+    match html {
+        Some(folder) => Box::new(move |_| file(&folder, "status.html")),
+        None => {
+            let page = BuiltIn::new("status.html", embedded!("status.html"));
+            Box::new(move |request| page.answer(request))
+        }
+    }
 }
 
 /// A page of the tutorial's folder, or the built-in one.
@@ -80,6 +95,10 @@ struct BuiltIn {
 }
 
 impl BuiltIn {
+    fn new(name: &'static str, bytes: &'static [u8]) -> BuiltIn {
+        BuiltIn { name, bytes, hash: sha1_of(bytes) }
+    }
+
     fn answer(&self, request: &Request) -> Response {
         let gzip = COMPRESSED && request.prefers_gzip();
         let inflates = COMPRESSED && !gzip;
