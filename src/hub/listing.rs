@@ -64,16 +64,20 @@ impl Hub {
             Order::Messages => channel.kept(),
             Order::Bytes => channel.payload_bytes(),
         };
-        let sized = self.named(prefix, "").map(|(name, channel)| (Reverse(size_of(channel)), name, channel));
-        let mut all: Vec<_> = sized.collect();
-        let order = |one: &Sized, other: &Sized| (one.0, one.1).cmp(&(other.0, other.1));
-        if limit < all.len() {
-            // Sorting all of them would take several times as long.
-            all.select_nth_unstable_by(limit, order);
-            all.truncate(limit);
+        let mut largest: Vec<Sized> = Vec::new();
+        let keep = |largest: &mut Vec<Sized>| {
+            largest.sort_unstable_by(|one, other| (one.0, one.1).cmp(&(other.0, other.1)));
+            largest.truncate(limit);
+        };
+        for (name, channel) in self.named(prefix, "") {
+            largest.push((Reverse(size_of(channel)), name, channel));
+            // Not all of them at once: there may be a hundred thousand, of which twenty are wanted.
+            if largest.len() > 2 * limit + ROOM {
+                keep(&mut largest);
+            }
         }
-        all.sort_unstable_by(order);
-        all.into_iter().map(|(_, _, channel)| self.info(channel)).collect()
+        keep(&mut largest);
+        largest.into_iter().map(|(_, _, channel)| self.info(channel)).collect()
     }
 
     fn named(&self, prefix: &str, after: &str) -> impl Iterator<Item = (&str, &Channel)> {
@@ -118,3 +122,6 @@ impl Hub {
         }
     }
 }
+
+/// Channels beyond those that are wanted, which are sorted together.
+const ROOM: usize = 64;

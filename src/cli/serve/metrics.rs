@@ -98,18 +98,18 @@ fn push_delivery(text: &mut String, delivery: &Durations) {
     let mut through = 0;
     for (bound_us, count) in Durations::BOUNDS_US.iter().zip(delivery.counts) {
         through += count;
-        push_labelled(text, "delivery_seconds_bucket", "le", &seconds(*bound_us, 1_000_000), through);
+        push_labelled(text, "delivery_seconds_bucket", "le", &seconds(*bound_us), through);
     }
     let count: u64 = delivery.counts.iter().sum();
     push_labelled(text, "delivery_seconds_bucket", "le", "+Inf", count);
-    let sum = seconds(delivery.sum_us, 1_000_000);
+    let sum = seconds(delivery.sum_us);
     line(text, format_args!("redpoll_delivery_seconds_sum {sum}\nredpoll_delivery_seconds_count {count}"));
 }
 
 /// What is no figure of a push server.
 fn push_process(text: &mut String, metrics: &Metrics) {
     push_type(text, "uptime_seconds", "Since the start.", "gauge");
-    line(text, format_args!("redpoll_uptime_seconds {}", seconds(metrics.uptime_ms, 1_000)));
+    line(text, format_args!("redpoll_uptime_seconds {}", seconds(metrics.uptime_ms * 1_000)));
     push_type(text, "build_info", "Which Redpoll this is.", "gauge");
     push_labelled(text, "build_info", "version", env!("CARGO_PKG_VERSION"), 1);
     if metrics.resident_bytes > 0 {
@@ -120,8 +120,9 @@ fn push_process(text: &mut String, metrics: &Metrics) {
     }
 }
 
-fn seconds(units: u64, a_second: u32) -> String {
-    (units as f64 / f64::from(a_second)).to_string()
+/// Without floating point, whose printing would be 15 KB of the binary.
+fn seconds(us: u64) -> String {
+    format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
 }
 
 fn push(text: &mut String, name: &str, help: &str, kind: &str, value: u64) {
