@@ -142,4 +142,10 @@ fn channels_are_listed_by_size_too() {
         let answer = served.say(&format!("GET /channels?{query}"), "");
         assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains(part), "{answer}");
     }
+    let elsewhere = Served::start(&ELSEWHERE);
+    assert!(elsewhere.say("GET /channels", "").starts_with("HTTP/1.1 200 "));
+    assert!(
+        elsewhere.say("GET /channels?order=bytes", "").starts_with("HTTP/1.1 403 "),
+        "it costs too much for anyone"
+    );
 }

@@ -12,8 +12,10 @@ use redpoll::{
 use super::gate::Gate;
 use super::guarded::Guarded;
 use super::lab;
+use super::status::Audience;
 
-pub(super) fn routes(server: Server, gate: &Rc<Gate>) -> Server {
+pub(super) fn routes(server: Server, gate: &Rc<Gate>, audience: &Audience) -> Server {
+    let audience = audience.clone();
     let [clears, lists, shows, lets_in] = [(); 4].map(|()| Rc::clone(gate));
     let server = match gate.is_open() {
         true => server.route("/channel/{names}", |_| Channels),
@@ -24,7 +26,7 @@ pub(super) fn routes(server: Server, gate: &Rc<Gate>) -> Server {
             forget(request, cx, &clears).map_or_else(Response::from, |()| Response::new(204))
         })
         .get("/channel/{names}/members", move |request, cx| members(request, cx, &shows).unwrap_or_else(Response::from))
-        .get("/channels", move |request, cx| list(request, cx, &lists).unwrap_or_else(Response::from))
+        .get("/channels", move |request, cx| list(request, cx, &lists, &audience).unwrap_or_else(Response::from))
 }
 
 /// A client of one or several channels. It has no fields, so it takes no memory: the context knows its channels.
@@ -64,8 +66,9 @@ fn forget(request: &Request, cx: &mut Context, gate: &Gate) -> Result<(), Status
     Ok(())
 }
 
-/// A page of channels in name order, and from where the next one goes on.
-fn list(request: &Request, cx: &mut Context, gate: &Gate) -> Result<Response, Status> {
+/// A page of channels in name order, and from where the next one goes on; or the largest, for those who see the status
+/// page: all channels have to be looked at.
+fn list(request: &Request, cx: &mut Context, gate: &Gate, audience: &Audience) -> Result<Response, Status> {
     gate.admit_to_status(request, cx.now())?;
     let (prefix, page) = (request.query("prefix").unwrap_or_default(), Page::of(request)?);
     let channels = match order_of(request)? {
@@ -73,7 +76,10 @@ fn list(request: &Request, cx: &mut Context, gate: &Gate) -> Result<Response, St
         Some(_) if !page.after.is_empty() => {
             return Err(Status::new(400).detail("order= lists the first alone: after= goes on in name order"));
         }
-        Some(order) => cx.list_largest(&prefix, order, page.limit),
+        Some(order) => {
+            audience.admit(request, cx)?;
+            cx.list_largest(&prefix, order, page.limit)
+        }
     };
     let mut json = br#"{"channels":"#.to_vec();
     page.push(&mut json, &channels, push_channel, |channel| &channel.name);

@@ -42,20 +42,20 @@ pub(crate) fn serve(options: Serve) -> Result<(), Error> {
     let html = options.html.map(|folder| confinement.path_within(folder)).transpose()?;
     let gate = Rc::new(Gate::new(options.secrets.all, options.config.origins.clone()));
     let (is_open, measures) = (gate.is_open(), Rc::clone(&gate));
-    let shown = match (is_open, options.status, everywhere_local) {
+    let audience = match (is_open, options.status, everywhere_local) {
         (false, _, _) => Audience::Tokens(Rc::clone(&gate)),
         (true, true, _) => Audience::Everyone,
         (true, false, true) => Audience::ThisMachine,
         (true, false, false) => Audience::Nobody,
     };
     let tutorial = tutorial::routes(Server::new(), html.clone(), &options.config, &gate);
-    let mut server = lab::routes(channels::routes(tutorial, &gate), &gate)
+    let mut server = lab::routes(channels::routes(tutorial, &gate, &audience), &gate)
         .get("/healthz", |_, _| Response::text("ok\n").field("Cache-Control", "no-store"))
         .get("/metrics", move |request, cx| metrics::metrics(request, cx, &measures).unwrap_or_else(Response::from));
     if options.echo {
         server = echo::routes(server, &gate);
     }
-    server = status::routes(server, shown, html.clone());
+    server = status::routes(server, audience, html.clone());
     // Last, since a folder of `--html` answers every path that is left.
     server = pages::routes(server, html).config(options.config).end_on_signals();
     if !options.open && is_open {

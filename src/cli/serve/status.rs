@@ -23,7 +23,7 @@ pub(super) enum Audience {
 }
 
 impl Audience {
-    fn admit(&self, request: &Request, cx: &mut Context) -> Result<(), Status> {
+    pub(super) fn admit(&self, request: &Request, cx: &mut Context) -> Result<(), Status> {
         match self {
             Audience::Tokens(gate) => {
                 let claims = gate.admit_to_status(request, cx.now())?;
@@ -40,9 +40,9 @@ impl Audience {
     }
 }
 
-pub(super) fn routes(server: Server, shown: Audience, html: Option<PathBuf>) -> Server {
-    let (shows, page) = (shown.clone(), pages::status(html));
-    let admit = move |request: &Request, cx: &mut Context| shown.admit(request, cx);
+pub(super) fn routes(server: Server, audience: Audience, html: Option<PathBuf>) -> Server {
+    let (shows, page) = (audience.clone(), pages::status(html));
+    let admit = move |request: &Request, cx: &mut Context| audience.admit(request, cx);
     server
         .report("/status/events", INTERVAL_MS, admit, samples)
         .get("/status", move |request, cx| shows.admit(request, cx).map_or_else(Response::from, |()| page(request)))
