@@ -14,7 +14,7 @@ export const { say, translate } = speak({
   seconds: ["{0} s", "{0} 秒"],
 
   connecting: ["Connecting …", "连接中…"],
-  live: ["Live: a report each second, while this page is open.", "实时：本页打开时每秒一份报告。"],
+  live: ["Live: a report each second, itself a message, while this page is open.", "实时：本页打开时每秒一份报告，报告本身也是一条消息。"],
   late: ["No report for some seconds: what is shown is old. The browser keeps trying.", "已有数秒没有报告：所示数据是旧的。浏览器会继续尝试。"],
   expired: ["The token of this page has expired: open it with another one.", "本页的令牌已过期：请用新的令牌打开。"],
 
