@@ -218,15 +218,24 @@ fn everyone_catches_up(world: &mut World) {
     }
 }
 
-/// What observers have been told comes to the list. Between that and the look at it somebody may come or go, but not each
-/// time.
+/// What observers have been told comes to the list. Between that and the look at it somebody may come or go; where that
+/// is so each time, an observer knows of all others whether they are there.
 fn everyone_knows_who_is_there(world: &mut World) {
     let mut puzzled: Vec<usize> = (0..world.clients.len()).collect();
-    for _ in 0..5 {
+    let (mut always, mut ever) = (Vec::new(), Vec::new());
+    for round in 0..6 {
         let lists = world.list();
+        if round == 0 {
+            (always, ever) = (lists.clone(), lists.clone());
+        }
+        for (channel, list) in lists.iter().enumerate() {
+            always[channel] = always[channel].take().zip(list.as_ref()).map(|(always, list)| &always & list);
+            ever[channel] = ever[channel].take().zip(list.as_ref()).map(|(ever, list)| &ever | list);
+        }
         let mut oracle = world.oracle.borrow_mut();
+        let (least, most) = if round < 5 { (&lists, &lists) } else { (&always, &ever) };
         puzzled.retain(|id| match &world.clients[*id] {
-            Client::Subscriber(subscriber) => !subscriber.knows(&lists, &mut oracle),
+            Client::Subscriber(subscriber) => !subscriber.knows(least, most, &mut oracle),
             _ => false,
         });
     }

@@ -8,6 +8,9 @@ use super::Scene;
 use super::subscriber::{Line, Subscriber, Transport};
 use crate::oracle::Oracle;
 
+/// Who is listed in a channel; `None` where that is not known.
+type Listed = Option<BTreeSet<String>>;
+
 /// Who is in one channel, as far as a client has been told.
 #[derive(Default)]
 pub(super) struct View {
@@ -145,15 +148,16 @@ impl Subscriber {
         self.views[index].take(json, place, scene.oracle);
     }
 
-    /// Whether it knows who is there, if it observes and has not been told to ask.
-    pub(crate) fn knows(&self, lists: &[Option<BTreeSet<String>>], oracle: &mut Oracle) -> bool {
+    /// Whether it knows who is there, if it observes and has not been told to ask: everybody who was there `always` of
+    /// late, and nobody who never was.
+    pub(crate) fn knows(&self, always: &[Listed], ever: &[Listed], oracle: &mut Oracle) -> bool {
         let Some(line) = self.settled_line(oracle).filter(|line| line.observes) else { return true };
         let mut joined = self.views.iter().zip(&self.trackers).zip(&line.joined).filter(|(_, joined)| **joined);
-        joined.all(|((view, tracker), _)| match (&view.who, &lists[tracker.channel]) {
-            (Some(who), Some(list)) => {
-                oracle.note(if list.is_empty() { "knows that nobody is there" } else { "knows who is there" });
-                log::debug!("client {} by {:?} knows {who:?}, listed are {list:?}", self.id, line.transport);
-                who == list
+        joined.all(|((view, tracker), _)| match (&view.who, &always[tracker.channel], &ever[tracker.channel]) {
+            (Some(who), Some(always), Some(ever)) => {
+                oracle.note(if ever.is_empty() { "knows that nobody is there" } else { "knows who is there" });
+                log::debug!("client {} by {:?} knows {who:?}: {always:?} to {ever:?}", self.id, line.transport);
+                always.is_subset(who) && who.is_subset(ever)
             }
             _ => true,
         })

@@ -33,6 +33,7 @@ pub(super) struct Socket {
     pub(super) pings: VecDeque<Vec<u8>>,
     /// The server's ping interval, for one who reads all the time and can tell whether it is kept.
     period_ms: Option<u64>,
+    /// When the client came, and not when it learnt that it has a WebSocket: the server begins to wait before that.
     came_at: u64,
     /// Since when a mute one ought to be pinged, then dropped.
     silent_since: u64,
@@ -48,7 +49,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(agreed: Option<Agreed>, diligent: bool, scene: &mut Scene) -> Socket {
+    pub(super) fn new(agreed: Option<Agreed>, diligent: bool, came_at: u64, scene: &mut Scene) -> Socket {
         let (inflater, deflater) = agreed.map(|agreed| (agreed.inflater, agreed.deflater)).unzip();
         let now = scene.network.now;
         Socket {
@@ -62,7 +63,7 @@ impl Socket {
             unsent: Vec::new(),
             pings: VecDeque::new(),
             period_ms: diligent.then_some(scene.oracle.config.ping_interval_ms),
-            came_at: now,
+            came_at,
             silent_since: now,
             pinged: false,
             heard_at: [now; 2],

@@ -49,7 +49,7 @@ impl Subscriber {
                 None
             }
         };
-        let mut socket = Socket::new(agreed, self.nature.diligent, scene);
+        let mut socket = Socket::new(agreed, self.nature.diligent, line.came_at, scene);
         socket.frames.push(&line.responses.take_rest());
         line.session = Session::WebSocket(socket.into());
         line.away_until = scene.network.now;
