@@ -192,6 +192,8 @@ function finding(kind, text, advice = []) {
     const [figure, caption, code] = ["figure", "figcaption", "pre"].map((tag) => document.createElement(tag));
     caption.textContent = name;
     code.textContent = config;
+    // Where it is wider than the page, keys move it too.
+    code.tabIndex = 0;
     figure.append(caption, code);
     item.append(figure);
   }

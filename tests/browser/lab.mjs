@@ -226,7 +226,7 @@ async function theCheckOfProxies(browser, server, cleanup) {
     for (const sentence of expected) check(sentence.test(found), `a proxy, ${name}: ${sentence.source}`, found);
     check(!unexpected.test(found), `a proxy, ${name}: nothing else`, found);
     if (options.refuses) checkEqual(await page.locator("#request-head").innerText(), "…", `a proxy, ${name}: no handshake is shown where there was none`);
-    if (options.holdMs) await shoot(page, "lab-proxy");
+    if (options.holdMs || options.refuses) await shoot(page, options.refuses ? "lab-refused" : "lab-proxy");
     await context.close();
   }));
 }
