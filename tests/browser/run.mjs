@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
-const failed = ["client.mjs", "following.mjs", "chat.mjs", "room.mjs", "lab.mjs", "status.mjs", "tutorial.mjs"].filter((name) => {
+const failed = ["client.mjs", "following.mjs", "chat.mjs", "room.mjs", "lab.mjs", "status.mjs", "tutorial.mjs", "accessible.mjs"].filter((name) => {
   console.log(`${name}:`);
   const script = fileURLToPath(new URL(name, import.meta.url));
   return spawnSync(process.execPath, [script, ...process.argv.slice(2)], { stdio: "inherit" }).status !== 0;
