@@ -277,7 +277,7 @@ fn an_unknown_flag_or_command_is_one_line_that_names_it() {
 #[test]
 fn pub_and_sub_refuse_what_they_cannot_use() {
     let url = "http://127.0.0.1:1/channel/a";
-    let table: [(&[&str], &[&str]); 19] = [
+    let table: [(&[&str], &[&str]); 21] = [
         (&["pub"], &["URL"]),
         (&["sub"], &["URL"]),
         (&["pub", "https://a/channel/a", "x"], &["https://a/channel/a", "https is not supported yet"]),
@@ -295,6 +295,8 @@ fn pub_and_sub_refuse_what_they_cannot_use() {
         (&["sub", "http://a/channel/a,b", "--since", "00000001-2"], &["--since", "2 channels"]),
         (&["sub", url, "--count", "0"], &["--count", "0", "1"]),
         (&["sub", url, "--count", "x"], &["--count", "x"]),
+        (&["sub", url, "--name", ""], &["--name", "1 to 128 bytes"]),
+        (&["sub", url, "--presence=yes"], &["--presence", "no value"]),
         (&["sub", url, "--wait", "1"], &["--wait"]),
         (&["sub", url, "x"], &["x"]),
     ];
@@ -315,7 +317,7 @@ fn help_fits_80_columns_and_lists_every_flag() {
         (&["-h"], serve),
         (&["serve", "--help"], serve),
         (&["pub", "--help"], "event binary token help"),
-        (&["sub", "--help"], "transport since json count exec token help"),
+        (&["sub", "--help"], "transport since json count exec presence name token help"),
     ];
     for (arguments, flags) in table {
         let (code, help, stderr) = run(&mut redpoll(arguments), b"");
@@ -491,6 +493,79 @@ fn a_refusal_on_the_only_transport_ends_with_status_1() {
         let (code, stdout, stderr) = run(&mut redpoll(&command), b"");
         assert_eq!((code, stdout.as_str()), (Some(1), ""), "{command:?}: {stderr}");
         assert!(stderr.contains("404") && stderr.contains("no such") && !stderr.contains('\u{1b}'), "{stderr}");
+    }
+}
+
+#[test]
+fn who_comes_and_goes_is_told_beside_the_messages_on_every_transport() {
+    let served = Served::start(&["--ping", "1s"]);
+    let url = served.url("tea");
+    let observe = |transport| {
+        let arguments = [&url, "--transport", transport, "--presence", "--since", "earliest", "--count", "2"];
+        (Subscribed::start(&arguments), Subscribed::start(&[&arguments[..], &["--json"]].concat()))
+    };
+    let observers = ["auto", "ws", "sse", "long-poll", "poll"].map(observe);
+    let commanded = Subscribed::start(&[
+        &url,
+        "--presence",
+        "--json",
+        "--since",
+        "earliest",
+        "--count",
+        "2",
+        "--exec",
+        "cat; echo",
+    ]);
+    served.publish("tea", "first");
+    for (told, enveloped) in &observers {
+        told.expect("first");
+        assert!(enveloped.messages.recv_timeout(DEADLINE).expect("a message").contains(r#""data":"first""#));
+    }
+    assert!(commanded.messages.recv_timeout(DEADLINE).expect("a message").contains(r#""data":"first""#));
+    let ann = Subscribed::start(&[&url, "--name", "ann b", "--transport", "ws"]);
+    for (told, enveloped) in &observers {
+        told.expect_notice("ann b joined (ws)");
+        enveloped.expect(r#"{"channel":"tea","join":{"name":"ann b","transport":"ws"}}"#);
+    }
+    commanded.expect_notice("ann b joined (ws)");
+    drop(ann);
+    for (told, enveloped) in &observers {
+        told.expect_notice("ann b left");
+        enveloped.expect(r#"{"channel":"tea","leave":{"name":"ann b","transport":"ws"}}"#);
+    }
+    served.publish("tea", "second");
+    for (told, enveloped) in observers {
+        told.expect("second");
+        told.expect_end(0);
+        assert!(enveloped.messages.recv_timeout(DEADLINE).expect("a message").contains(r#""data":"second""#));
+        enveloped.expect_end(0);
+    }
+    assert!(commanded.messages.recv_timeout(DEADLINE).expect("a message").contains(r#""data":"second""#));
+    commanded.expect_end(0);
+}
+
+/// Nothing that a new server tells fits to what an observer knows: so it is told how many are there.
+#[test]
+fn an_observer_is_told_how_many_are_there_when_it_has_missed_who() {
+    let mut served = Served::start(&[]);
+    let address = served.address.clone();
+    let url = served.url("tea");
+    let observers = ["ws", "sse", "long-poll"].map(|transport| {
+        Subscribed::start(&[&url, "--transport", transport, "--presence", "--since", "earliest", "--count", "2"])
+    });
+    served.publish("tea", "first");
+    observers.iter().for_each(|observer| observer.expect("first"));
+    drop(served);
+    served = Served::start_on(&address, &[]);
+    for observer in &observers {
+        observer.expect_notice("0 are here now");
+    }
+    let _ann = Subscribed::start(&[&url, "--name", "ann"]);
+    observers.iter().for_each(|observer| observer.expect_notice("ann joined (ws)"));
+    served.publish("tea", "second");
+    for observer in observers {
+        observer.expect("second");
+        observer.expect_end(0);
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use lexopt::{Arg, Parser};
-use redpoll::wire::form::check_event_name;
+use redpoll::wire::form::{check_event_name, check_member_name};
 use redpoll::{Config, Since};
 
 use super::bench::{self, Bench};
@@ -132,7 +132,7 @@ fn publish(mut parser: Parser, env: impl Fn(&str) -> Option<OsString>) -> Result
 
 fn subscribe(mut parser: Parser, env: impl Fn(&str) -> Option<OsString>) -> Result<Command, Error> {
     let (mut url, mut transport, mut since, mut json, mut count) = (None, Transport::Auto, None, false, None);
-    let (mut token, mut output) = (None, Output::Print);
+    let (mut token, mut output, mut presence, mut name) = (None, Output::Print, false, None);
     while let Some(arg) = parser.next().map_err(unexpected)? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => return Ok(Command::Print(help::SUBSCRIBE.to_owned())),
@@ -148,8 +148,17 @@ fn subscribe(mut parser: Parser, env: impl Fn(&str) -> Option<OsString>) -> Resu
             }
             Arg::Long("token") => token = Some(value_of(&mut parser, "token", "TOKEN")?),
             Arg::Long("exec") => output = Output::Run(value_of(&mut parser, "exec", "COMMAND")?),
+            Arg::Long("presence") => {
+                value_of(&mut parser, "presence", "")?;
+                presence = true;
+            }
+            Arg::Long("name") => {
+                let text = value_of(&mut parser, "name", "NAME")?;
+                check_member_name(&text).map_err(|status| bad_value("--name", &text, status.explanation()))?;
+                name = Some(text);
+            }
             Arg::Value(value) if url.is_none() => url = Some(parse_url(value)?),
-            other => return Err(unknown(&other, &["transport", "since", "json", "count", "exec", "token", "help"])),
+            other => return Err(unknown(&other, &SUBSCRIBE_FLAGS)),
         }
     }
     let url: Url = url.ok_or_else(|| Error::Usage("sub needs a URL: redpoll sub URL [OPTIONS]".to_owned()))?;
@@ -157,8 +166,11 @@ fn subscribe(mut parser: Parser, env: impl Fn(&str) -> Option<OsString>) -> Resu
     Since::parse_vector(&since, url.channels.len())
         .map_err(|status| bad_value("--since", &since, status.explanation()))?;
     let authorization = authorization(token, env)?;
-    Ok(Command::Subscribe(Box::new(Subscribe { url, transport, since, json, output, count, authorization })))
+    let options = Subscribe { url, transport, since, json, output, presence, name, count, authorization };
+    Ok(Command::Subscribe(Box::new(options)))
 }
+
+const SUBSCRIBE_FLAGS: [&str; 9] = ["transport", "since", "json", "count", "exec", "presence", "name", "token", "help"];
 
 /// The value of `Authorization` for a token, given or in the environment, where other users do not see it.
 fn authorization(token: Option<String>, env: impl Fn(&str) -> Option<OsString>) -> Result<Option<String>, Error> {

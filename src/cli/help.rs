@@ -73,6 +73,9 @@ Options:
   --count N       end after N messages
   --exec COMMAND  for the shell, once for each message, which is its standard
                   input; REDPOLL_CHANNEL, _ID and _EVENT say what it is
+  --presence      tell who comes and goes: on standard error, or with --json as
+                  envelopes; --count and --exec take messages only
+  --name NAME     be present under this name, unless a token says another
   --token TOKEN   what lets it in; better in REDPOLL_TOKEN, where none sees it
   --help          this
 ";

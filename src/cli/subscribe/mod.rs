@@ -25,6 +25,10 @@ pub(crate) struct Subscribe {
     /// Print envelopes instead of payloads.
     pub(crate) json: bool,
     pub(crate) output: Output,
+    /// Tell who comes and goes: as envelopes with the others, else on standard error.
+    pub(crate) presence: bool,
+    /// Under which name to be present.
+    pub(crate) name: Option<String>,
     /// How many messages to take before the end.
     pub(crate) count: Option<u64>,
     /// The value of `Authorization`, with the token.

@@ -31,7 +31,7 @@ impl Output {
 }
 
 /// Flushed each time: the reader may be a program that waits for this line.
-fn print(mut line: Vec<u8>) -> Result<(), Ending> {
+pub(super) fn print(mut line: Vec<u8>) -> Result<(), Ending> {
     line.push(b'\n');
     let mut output = std::io::stdout().lock();
     output.write_all(&line).and_then(|()| output.flush()).map_err(|_| Ending::Done)

@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-use redpoll::Position;
 use redpoll::wire::command::{self, Command, Data};
 use redpoll::wire::envelope::{Payload, push_envelope};
+use redpoll::{Position, Since};
 use serde_json::Value;
 
-use super::{Ending, Subscribe, Url};
-use crate::cli::figures::seconds;
+use super::{Ending, Output, Subscribe, Url, output};
+use crate::cli::figures::{grouped, seconds};
+use crate::cli::url::encode_parameter;
 
 /// A subscription over all its connections.
 pub(super) struct Session {
     options: Subscribe,
-    /// For each channel of the URL, once the server has said where it is.
-    positions: Vec<Option<Position>>,
+    /// For each channel of the URL, where it is.
+    places: Vec<Place>,
     printed: u64,
     /// The wait that an event stream asked for.
     retry: Option<Duration>,
@@ -22,10 +23,34 @@ pub(super) struct Session {
     is_lost: bool,
 }
 
+/// How far one channel is.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    /// Once the server has said so.
+    position: Option<Position>,
+    /// Among joins and leaves, which have offsets of their own.
+    of_presence: Option<u64>,
+}
+
+impl Place {
+    /// What the server is to be asked for: `EPOCH-OFFSET`, with `~OFFSET` behind it for who observes.
+    fn since(self) -> Option<String> {
+        let of_presence = self.of_presence.map_or(String::new(), |offset| format!("~{offset}"));
+        self.position.map(|position| format!("{position}{of_presence}"))
+    }
+
+    /// Takes the part behind the `~`, which is the client's own whatever has come.
+    fn observe(&mut self, text: &str) {
+        if let Since::After(position) = Since::of_presence(text) {
+            self.of_presence = Some(position.offset);
+        }
+    }
+}
+
 impl Session {
     pub(super) fn new(options: Subscribe) -> Session {
-        let positions = vec![None; options.url.channels.len()];
-        Session { options, positions, printed: 0, retry: None, is_lost: false }
+        let places = vec![Place::default(); options.url.channels.len()];
+        Session { options, places, printed: 0, retry: None, is_lost: false }
     }
 
     pub(super) fn url(&self) -> &Url {
@@ -54,19 +79,21 @@ impl Session {
 
     /// Whether every channel has its position.
     pub(super) fn knows_positions(&self) -> bool {
-        self.positions.iter().all(Option::is_some)
+        self.places.iter().all(|place| place.position.is_some())
     }
 
     /// What to ask for as `since`. Positions go together: with one still missing, nothing has been delivered.
     pub(super) fn since(&self) -> String {
-        let known: Option<Vec<String>> =
-            self.positions.iter().map(|position| position.map(|known| known.to_string())).collect();
+        let known: Option<Vec<String>> = self.places.iter().map(|place| place.since()).collect();
         known.map_or_else(|| self.options.since.clone(), |known| known.join(","))
     }
 
     /// The path and query that ask for envelopes from where this is.
     pub(super) fn target(&self) -> String {
-        format!("{}?form=json&since={}", self.options.url.path, self.since())
+        let Subscribe { url, presence, name, .. } = &self.options;
+        let presence = if *presence { "&presence=1" } else { "" };
+        let name = name.as_ref().map_or(String::new(), |name| format!("&name={}", encode_parameter(name)));
+        format!("{}?form=json{presence}{name}&since={}", url.path, self.since())
     }
 
     pub(super) fn lost(&mut self, why: &str, wait: Duration) {
@@ -82,22 +109,24 @@ impl Session {
 
     /// Sets the positions that are still unknown from a list of all, as event streams and polls give it.
     pub(super) fn begin_at(&mut self, joined: &str) {
-        for (position, text) in self.positions.iter_mut().zip(joined.split(',')) {
-            *position = position.or_else(|| Position::parse(text).ok());
+        for (place, text) in self.places.iter_mut().zip(joined.split(',')) {
+            place.position = place.position.or_else(|| Position::parse(text).ok());
+            place.observe(text);
         }
     }
 
     /// Sets all positions, after a poll.
     pub(super) fn move_to(&mut self, joined: &str) {
-        for (position, text) in self.positions.iter_mut().zip(joined.split(',')) {
-            *position = Position::parse(text).ok().or(*position);
+        for (place, text) in self.places.iter_mut().zip(joined.split(',')) {
+            place.position = Position::parse(text).ok().or(place.position);
+            place.observe(text);
         }
     }
 
     /// A poll's gap, which does not say its end. The position it has is of no use to tell what is new.
     pub(super) fn lose(&mut self, channel: &str) {
         let Some(index) = self.index(channel) else { return };
-        let from = self.positions[index].take().map_or(String::new(), |from| format!(" after {from}"));
+        let from = self.places[index].position.take().map_or(String::new(), |from| format!(" after {from}"));
         crate::cli::tell(&format!("gap in {channel:?}: messages{from} are lost"));
     }
 
@@ -107,11 +136,13 @@ impl Session {
         let text = |name: &str| value.get(name).and_then(Value::as_str);
         if let Some(error) = value.get("error") {
             let detail = error.get("detail").and_then(Value::as_str).unwrap_or("the server reports an error");
-            return Err(Ending::Refused(detail.chars().filter(|letter| !letter.is_control()).collect()));
+            return Err(Ending::Refused(printable(detail)));
         }
         if let (Some(channel), Some(cursor)) = (text("subscribed"), text("cursor")) {
             if let Some(index) = self.index(channel) {
-                self.positions[index] = self.positions[index].or_else(|| Position::parse(cursor).ok());
+                let place = &mut self.places[index];
+                place.position = place.position.or_else(|| Position::parse(cursor).ok());
+                place.observe(cursor);
             }
             return Ok(());
         }
@@ -122,8 +153,28 @@ impl Session {
         }
         match text("id").and_then(|id| Position::parse(id).ok()) {
             Some(id) => self.print(index, id, value),
-            None => Ok(()),
+            None => self.tell_presence(index, value),
         }
+    }
+
+    /// Tells who has come or gone, or how many are there.
+    fn tell_presence(&mut self, index: usize, envelope: &Value) -> Result<(), Ending> {
+        let Some(change) = presence(envelope) else { return Ok(()) };
+        // Over a WebSocket they come without positions, but one by one. Behind a number nothing is known, and an offset
+        // as old as 0 has the server say how many are there when the connection is taken up again.
+        let place = &mut self.places[index];
+        place.of_presence = match place.of_presence {
+            Some(offset) if envelope.get("members").is_none() => Some(offset.saturating_add(1)),
+            _ => Some(0),
+        };
+        if self.options.json && matches!(self.options.output, Output::Print) {
+            return output::print(envelope.to_string().into_bytes());
+        }
+        match &self.options.url.channels[..] {
+            [_] => crate::cli::tell(&change),
+            channels => crate::cli::tell(&format!("{:?}: {change}", channels[index])),
+        }
+        Ok(())
     }
 
     fn index(&self, channel: &str) -> Option<usize> {
@@ -135,7 +186,7 @@ impl Session {
         let end = |name: &str| gap.get(name).and_then(Value::as_str).and_then(|text| Position::parse(text).ok());
         let from = end("from").map_or(String::new(), |from| format!(" after {from}"));
         if let Some(to) = end("to") {
-            self.positions[index] = Some(to);
+            self.places[index].position = Some(to);
             crate::cli::tell(&format!(
                 "gap in {:?}: messages{from} up to {to} are lost",
                 self.options.url.channels[index]
@@ -145,7 +196,7 @@ impl Session {
 
     /// Prints a message, or runs its command, unless that has been done before: offsets only grow within an epoch.
     fn print(&mut self, index: usize, id: Position, envelope: &Value) -> Result<(), Ending> {
-        if self.positions[index].is_some_and(|seen| seen.epoch == id.epoch && seen.offset >= id.offset) {
+        if self.places[index].position.is_some_and(|seen| seen.epoch == id.epoch && seen.offset >= id.offset) {
             return Ok(());
         }
         let (channel, event) = (&self.options.url.channels[index], envelope.get("event").and_then(Value::as_str));
@@ -154,10 +205,28 @@ impl Session {
             content = encode(channel, id, event, envelope.get("base64").is_some(), &content);
         }
         self.options.output.take(channel, id, event, content)?;
-        self.positions[index] = Some(id);
+        self.places[index].position = Some(id);
         self.printed += 1;
         if self.is_done() { Err(Ending::Done) } else { Ok(()) }
     }
+}
+
+/// Who has come or gone, or how many are there, in words.
+fn presence(envelope: &Value) -> Option<String> {
+    if let Some(count) = envelope.pointer("/members/count").and_then(Value::as_u64) {
+        let verb = if count == 1 { "is" } else { "are" };
+        return Some(format!("{} {verb} here now", grouped(count)));
+    }
+    let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(printable);
+    if let Some(join) = envelope.get("join") {
+        return Some(format!("{} joined ({})", text(join, "name")?, text(join, "transport")?));
+    }
+    Some(format!("{} left", text(envelope.get("leave")?, "name")?))
+}
+
+/// What comes from outside does not move a terminal's cursor.
+fn printable(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).collect()
 }
 
 /// The envelope, with its keys in the order of the documentation whatever transport it came over.
@@ -187,7 +256,7 @@ fn payload(envelope: &Value) -> Vec<u8> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::{Output, Transport};
+    use super::super::Transport;
     use super::*;
 
     fn session() -> Session {
@@ -199,9 +268,44 @@ mod tests {
             since,
             json: false,
             output: Output::Print,
+            presence: false,
+            name: None,
             count: None,
             authorization: None,
         })
+    }
+
+    #[test]
+    fn who_comes_and_goes_has_a_place_of_its_own() {
+        let mut session = session();
+        session.options.presence = true;
+        session.options.name = Some("a b".into());
+        take(&mut session, r#"{"subscribed":"a","cursor":"00000001-5~7"}"#);
+        take(&mut session, r#"{"subscribed":"b","cursor":"00000001-7~0"}"#);
+        take(&mut session, r#"{"channel":"a","join":{"name":"ann","transport":"ws"}}"#);
+        take(&mut session, r#"{"channel":"a","id":"00000001-6","data":""}"#);
+        take(&mut session, r#"{"channel":"a","leave":{"name":"ann","transport":"ws"}}"#);
+        let target = "/channel/a,b?form=json&presence=1&name=a%20b&since=00000001-6~9,00000001-7~0";
+        assert_eq!((session.target().as_str(), session.printed()), (target, 1));
+        take(&mut session, r#"{"channel":"a","members":{"count":5000}}"#);
+        assert_eq!(session.since(), "00000001-6~0,00000001-7~0");
+        session.begin_at("00000001-6~12,00000001-7~1");
+        assert_eq!(session.since(), "00000001-6~12,00000001-7~1");
+    }
+
+    #[test]
+    fn presence_is_told_in_words() {
+        for (json, words) in [
+            (r#"{"join":{"name":"ann","transport":"sse"}}"#, Some("ann joined (sse)")),
+            (r#"{"leave":{"name":"\u001b[2Jann","transport":"sse"}}"#, Some("[2Jann left")),
+            (r#"{"members":{"count":1}}"#, Some("1 is here now")),
+            (r#"{"members":{"count":5000}}"#, Some("5,000 are here now")),
+            (r#"{"members":{}}"#, None),
+            (r#"{"join":{"name":1}}"#, None),
+            (r#"{"waves":{"name":"ann"}}"#, None),
+        ] {
+            assert_eq!(presence(&serde_json::from_str(json).unwrap()).as_deref(), words, "{json}");
+        }
     }
 
     fn take(session: &mut Session, json: &str) {
