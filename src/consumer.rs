@@ -218,6 +218,7 @@ pub(crate) struct Call {
     pub(crate) refused: Option<Status>,
     pub(crate) close: Option<CloseCode>,
     pub(crate) poll: Option<PollShape>,
+    /// By which what is published is known again.
     pub(crate) key: Option<String>,
     /// By which name the client is present.
     pub(crate) name: Option<String>,

@@ -228,6 +228,37 @@ fn a_repeated_idempotency_key_publishes_once() {
 }
 
 #[test]
+fn a_key_is_the_same_over_a_websocket_and_with_a_post() {
+    let mut rig = Rig::default();
+    let (socket, http) = (rig.ask("/channel/a,b", COMMANDS), rig.connect());
+    socket.text();
+    let by_socket = |rig: &mut Rig, channel: &str, key: &str| {
+        rig.send(&socket, frame(TEXT, format!(r#"{{"publish":"{channel}","data":"hi","key":"{key}","ack":1}}"#)));
+        rig.turn();
+        socket.texts().join(" ")
+    };
+    let by_post = |rig: &mut Rig, key: &str| {
+        rig.send(&http, post("/channel/a", &format!("Idempotency-Key: {key}\r\n"), "hi"));
+        rig.turn();
+        http.text()
+    };
+    let [ack, told] = [r#"{"ack":1,"id":"00005f3a-1"}"#, r#"{"channel":"a","id":"00005f3a-1","data":"hi"}"#];
+    assert_eq!(by_socket(&mut rig, "a", "k1"), format!("{ack} {told}"));
+    assert_eq!(by_socket(&mut rig, "a", "k1"), ack, "the first answer, and nothing is published");
+    assert!(by_post(&mut rig, "k1").contains(r#""id":"00005f3a-1""#), "nor by POST");
+    assert!(by_post(&mut rig, "k2").contains(r#""id":"00005f3a-2""#));
+    assert_eq!(socket.texts(), [told.replace("-1", "-2")]);
+    assert_eq!(by_socket(&mut rig, "a", "k2"), ack.replace("-1", "-2"), "nor over the socket after a POST");
+    assert!(by_socket(&mut rig, "b", "k1").contains(r#"{"channel":"b","#), "another channel has keys of its own");
+    assert!(by_socket(&mut rig, "a", "").contains(r#"{"error":{"status":400,"#));
+    rig.sleep(301_000);
+    let later = rig.ask("/channel/a", COMMANDS);
+    later.text();
+    rig.send(&later, frame(TEXT, r#"{"publish":"a","data":"hi","key":"k1","ack":1}"#));
+    assert!(later.text().contains(r#"{"ack":1,"id":"00005f3a-3"}"#), "after five minutes it is a new one");
+}
+
+#[test]
 fn commands_subscribe_unsubscribe_publish_and_are_told_what_was_wrong() {
     let mut rig = Rig::default();
     let client = rig.ask("/channel/a", COMMANDS);

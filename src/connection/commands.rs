@@ -51,7 +51,7 @@ impl Visit<'_> {
                 self.subscribe_by_command(&channel, since, presence, ack)
             }
             Command::Unsubscribe { channel } => self.unsubscribe_by_command(&channel, ack),
-            Command::Publish { channel, data, event } => {
+            Command::Publish { channel, data, event, key } => {
                 consumer.authorize(Action::Publish, &channel, &mut self.context(call, None))?;
                 let message = match &data {
                     Data::Text(text) => Message::text_of(text),
@@ -60,6 +60,7 @@ impl Visit<'_> {
                 Framing::Length(message.data().len() as u64).check(self.world.config.message_bytes_max)?;
                 // The consumer sees this channel alone, and publishes to it if it will.
                 call.wanted = vec![Wanted { name: channel.as_str().into(), since: None }];
+                call.key = key;
                 consumer.receive(message.with_event(event.as_deref()), &mut self.context(call, None));
                 if let Some(refused) = call.refused.take() {
                     return Err(refused);

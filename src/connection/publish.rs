@@ -3,11 +3,11 @@
 use super::Visit;
 use super::dispatch::event_of;
 use super::respond::Terms;
-use crate::config::{KEY_BYTES_MAX, Limit};
 use crate::consumer::{Call, Consumer, Message, Reason};
 use crate::hub::Published;
 use crate::router::Request;
 use crate::wire::envelope::push_string;
+use crate::wire::form::check_key;
 use crate::wire::response::{Response, push_decimal};
 use crate::wire::status::Status;
 
@@ -53,14 +53,9 @@ fn message_of<'a>(request: &Request<'a>) -> Result<Message<'a>, Status> {
 }
 
 fn key_of(request: &Request) -> Result<Option<String>, Status> {
-    let Some(key) = request.field("idempotency-key") else { return Ok(None) };
-    match (1..=KEY_BYTES_MAX).contains(&key.len()) {
-        true => Ok(Some(key.to_owned())),
-        false => {
-            let refused = Status::new(400).detail(format!("an Idempotency-Key is 1 to {KEY_BYTES_MAX} bytes"));
-            Err(if key.is_empty() { refused } else { refused.limit(Limit::NameBytes) })
-        }
-    }
+    let key = request.field("idempotency-key");
+    key.map_or(Ok(()), check_key)?;
+    Ok(key.map(str::to_owned))
 }
 
 /// What the consumer sent, else what was published, else nothing.

@@ -8,8 +8,8 @@ use super::publication::COUNTS_BYTES;
 use crate::config::Config;
 use crate::pages::heap_bytes;
 
-/// The answers to publishes that came with an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header), for as
-/// long as a retry may come.
+/// The answers to publishes that came with an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header), or with a
+/// `"key"` over a WebSocket, for as long as a retry may come, by whichever way.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     /// By channel and key. Never iterated: its order is nobody's business.

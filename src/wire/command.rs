@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::envelope::{push_formatted, push_string};
-use super::form::{check_channel_name, check_event_name};
+use super::form::{check_channel_name, check_event_name, check_key};
 use super::position::{Position, Since};
 use super::status::Status;
 use super::syntax::excerpt;
@@ -32,7 +32,7 @@ pub enum Command {
         /// A valid name.
         channel: String,
     },
-    /// `{"publish":"a","data":"hi","event":"e"}`
+    /// `{"publish":"a","data":"hi","event":"e","key":"k"}`
     Publish {
         /// A valid name.
         channel: String,
@@ -40,6 +40,8 @@ pub enum Command {
         data: Data,
         /// A valid name for the event, where the client gives one.
         event: Option<String>,
+        /// By which the server knows it again: the same as an `Idempotency-Key`.
+        key: Option<String>,
     },
     /// `{"token":"..."}`, not looked into.
     Token(String),
@@ -189,7 +191,7 @@ impl Members {
     /// Makes the command of the one key that names it, out of the keys that belong to it.
     fn command(&mut self) -> Result<Command, Status> {
         let command = match &mut self.values {
-            [Some(channel), None, None, None, since, None, None, None, presence] => Command::Subscribe {
+            [Some(channel), None, None, None, since, None, None, None, None, presence] => Command::Subscribe {
                 channel: checked_channel(channel)?,
                 since: since.as_ref().map_or(Ok(Since::Latest), |since| Since::parse(since))?,
                 presence: presence
@@ -197,15 +199,18 @@ impl Members {
                     .filter(|flag| *flag == "true")
                     .map(|_| since.as_ref().map_or(Since::Latest, |since| Since::of_presence(since))),
             },
-            [None, Some(channel), None, None, None, None, None, None, None] => {
+            [None, Some(channel), None, None, None, None, None, None, None, None] => {
                 Command::Unsubscribe { channel: checked_channel(channel)? }
             }
-            [None, None, Some(channel), None, None, text, base64, event, None] => Command::Publish {
+            [None, None, Some(channel), None, None, text, base64, event, key, None] => Command::Publish {
                 channel: checked_channel(channel)?,
                 data: publication(text.take(), base64.take())?,
-                event: event.take().map(checked_event).transpose()?,
+                event: checked(event.take(), check_event_name)?,
+                key: checked(key.take(), check_key)?,
             },
-            [None, None, None, Some(token), None, None, None, None, None] => Command::Token(std::mem::take(token)),
+            [None, None, None, Some(token), None, None, None, None, None, None] => {
+                Command::Token(std::mem::take(token))
+            }
             values => return Err(no_command(values)),
         };
         Ok(command)
@@ -217,9 +222,9 @@ fn checked_channel(channel: &mut String) -> Result<String, Status> {
     Ok(std::mem::take(channel))
 }
 
-fn checked_event(event: String) -> Result<String, Status> {
-    check_event_name(&event)?;
-    Ok(event)
+fn checked(name: Option<String>, check: fn(&str) -> Result<(), Status>) -> Result<Option<String>, Status> {
+    name.as_deref().map_or(Ok(()), check)?;
+    Ok(name)
 }
 
 fn publication(text: Option<String>, base64: Option<String>) -> Result<Data, Status> {
@@ -270,8 +275,8 @@ const WHITESPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// The keys but for `ack`, the commands first; [`Members::command`] matches them by this order. All take a string, but
 /// for `presence`.
-const KEYS: [&str; 9] =
-    ["subscribe", "unsubscribe", "publish", "token", "since", "data", "base64", "event", "presence"];
+const KEYS: [&str; 10] =
+    ["subscribe", "unsubscribe", "publish", "token", "since", "data", "base64", "event", "key", "presence"];
 
 /// The keys that name a command.
 const COMMANDS: &[&str] = KEYS.split_at(4).0;
@@ -288,8 +293,13 @@ mod tests {
     #[test]
     fn every_command_of_the_subprotocol_is_read() {
         let position = Position { epoch: 0x5f3a, offset: 42 };
-        let publish =
-            |data, event: Option<&str>| Command::Publish { channel: "a".into(), data, event: event.map(Into::into) };
+        let publish = |data, event: Option<&str>, key: Option<&str>| Command::Publish {
+            channel: "a".into(),
+            data,
+            event: event.map(Into::into),
+            key: key.map(Into::into),
+        };
+        let longest = "é".repeat(127) + "!";
         let subscribe = |since, presence| Command::Subscribe { channel: "a".into(), since, presence };
         for (text, command) in [
             (r#"{"subscribe":"a"}"#, subscribe(Since::Latest, None)),
@@ -301,9 +311,14 @@ mod tests {
                 subscribe(Since::After(position), Some(Since::After(Position { offset: 7, ..position }))),
             ),
             (r#"{"unsubscribe":"a"}"#, Command::Unsubscribe { channel: "a".into() }),
-            (r#"{"publish":"a","data":"hi\n\u0041"}"#, publish(Data::Text("hi\nA".into()), None)),
-            (r#"{"publish":"a","data":"","event":"e"}"#, publish(Data::Text(String::new()), Some("e"))),
-            (r#"{"publish":"a","base64":"AP/+Pg=="}"#, publish(Data::Binary(b"\0\xff\xfe>".to_vec()), None)),
+            (r#"{"publish":"a","data":"hi\n\u0041"}"#, publish(Data::Text("hi\nA".into()), None, None)),
+            (r#"{"publish":"a","data":"","event":"e"}"#, publish(Data::Text(String::new()), Some("e"), None)),
+            (r#"{"key":"k 1","publish":"a","data":""}"#, publish(Data::Text(String::new()), None, Some("k 1"))),
+            (
+                &format!(r#"{{"publish":"a","key":"{longest}","data":"","event":"e"}}"#),
+                publish(Data::Text(String::new()), Some("e"), Some(&longest)),
+            ),
+            (r#"{"publish":"a","base64":"AP/+Pg=="}"#, publish(Data::Binary(b"\0\xff\xfe>".to_vec()), None, None)),
             (" {\t\"token\" :\r\n\"x.y.z\" } \n", Command::Token("x.y.z".into())),
             (r#"{"\u0074oken":""}"#, Command::Token(String::new())),
         ] {
@@ -335,6 +350,7 @@ mod tests {
 
     #[test]
     fn a_bad_command_is_refused_by_name() {
+        let too_long = format!(r#"{{"publish":"a","data":"b","key":"{}"}}"#, "k".repeat(256));
         for (text, named) in [
             ("", "JSON object"),
             ("hello", "JSON object"),
@@ -379,6 +395,12 @@ mod tests {
             (r#"{"publish":"a","base64":"Yg"}"#, "base64"),
             (r#"{"publish":"a","base64":"Y g=="}"#, "base64"),
             (r#"{"publish":"a","data":"b","event":"gap"}"#, "reserved"),
+            (r#"{"publish":"a","data":"b","key":""}"#, "idempotency key is 1 to 255 bytes"),
+            (&too_long, "idempotency key is 1 to 255 bytes"),
+            (r#"{"publish":"a","data":"b","key":7}"#, "key must be a string"),
+            (r#"{"publish":"a","data":"b","key":"k","key":"k"}"#, "key is given twice"),
+            (r#"{"subscribe":"a","key":"k"}"#, "key does not belong to subscribe"),
+            (r#"{"token":"a","key":"k"}"#, "key does not belong to token"),
             (r#"{"subscribe":"a,b"}"#, "channel name"),
             (r#"{"subscribe":""}"#, "channel name"),
             (r#"{"subscribe":"a","since":"yesterday"}"#, "position"),

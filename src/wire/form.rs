@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 
 use super::status::Status;
 use super::syntax::{excerpt, malformed};
-use crate::config::Limit;
+use crate::config::{KEY_BYTES_MAX, Limit};
 
 pub use crate::config::{CHANNEL_BYTES_MAX, CHANNELS_MAX, EVENT_BYTES_MAX, MEMBER_BYTES_MAX};
 
@@ -101,6 +101,14 @@ pub fn check_event_name(name: &str) -> Result<(), Status> {
 /// control characters.
 pub fn check_member_name(name: &str) -> Result<(), Status> {
     check_text("name", name, MEMBER_BYTES_MAX)
+}
+
+/// Refuses what is no idempotency key: 400. Accepted are 1 to 255 bytes, whatever they are.
+pub fn check_key(key: &str) -> Result<(), Status> {
+    match (1..=KEY_BYTES_MAX).contains(&key.len()) {
+        true => Ok(()),
+        false => Err(refused(key, KEY_BYTES_MAX, format!("an idempotency key is 1 to {KEY_BYTES_MAX} bytes"))),
+    }
 }
 
 fn check_text(what: &str, name: &str, bytes_max: usize) -> Result<(), Status> {

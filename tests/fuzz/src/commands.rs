@@ -9,8 +9,8 @@ pub enum Command {
     /// Channel, where messages begin, where presence does.
     Subscribe(String, Since, Option<Since>),
     Unsubscribe(String),
-    /// Channel, text or bytes, event.
-    Publish(String, Result<String, Vec<u8>>, Option<String>),
+    /// Channel, text or bytes, event, key.
+    Publish(String, Result<String, Vec<u8>>, Option<String>, Option<String>),
     Token(String),
 }
 
@@ -41,6 +41,13 @@ fn command(members: &[Member]) -> Option<Command> {
     }
     names.retain(|name| *name != "ack");
     let channel = |name: &str| string(name).filter(|channel| forms::is_channel(channel));
+    // A member that need not be there: `None` where it is wrong.
+    let once =
+        |name: &str, is_right: fn(&str) -> bool| match members.iter().filter(|member| member.name == name).count() {
+            0 => Some(None),
+            1 => string(name).filter(|text| is_right(text)).map(Some),
+            _ => None,
+        };
     match names[..] {
         ["subscribe"] | ["presence", "subscribe"] => {
             let presence = asks(value("presence"))?.then_some(Since::Latest);
@@ -53,14 +60,15 @@ fn command(members: &[Member]) -> Option<Command> {
         }
         ["unsubscribe"] => channel("unsubscribe").map(Command::Unsubscribe),
         ["token"] => string("token").map(Command::Token),
-        ["data", "publish"] => Some(Command::Publish(channel("publish")?, Ok(string("data")?), None)),
-        ["data", "event", "publish"] => {
-            Some(Command::Publish(channel("publish")?, Ok(string("data")?), Some(event(string("event")?)?)))
-        }
-        ["base64", "publish"] => Some(Command::Publish(channel("publish")?, Err(bytes(&string("base64")?)?), None)),
-        ["base64", "event", "publish"] => {
-            let bytes = bytes(&string("base64")?)?;
-            Some(Command::Publish(channel("publish")?, Err(bytes), Some(event(string("event")?)?)))
+        ["data", .., "publish"] | ["base64", .., "publish"] => {
+            names.retain(|name| !["event", "key"].contains(name));
+            let data = match names[..] {
+                ["data", "publish"] => Ok(string("data")?),
+                ["base64", "publish"] => Err(bytes(&string("base64")?)?),
+                _ => return None,
+            };
+            let (event, key) = (once("event", forms::is_event)?, once("key", forms::is_key)?);
+            Some(Command::Publish(channel("publish")?, data, event, key))
         }
         _ => None,
     }
@@ -74,10 +82,6 @@ fn asks(presence: Option<&Value>) -> Option<bool> {
         Some(Value::Word("false")) => Some(false),
         Some(_) => None,
     }
-}
-
-fn event(name: String) -> Option<String> {
-    Some(name).filter(|name| forms::is_event(name))
 }
 
 /// With padding.

@@ -31,6 +31,11 @@ pub fn is_event(name: &str) -> bool {
     is_name(name, 64) && !reserved.contains(&name)
 }
 
+/// By what a publication may be known again.
+pub fn is_key(key: &str) -> bool {
+    (1..=255).contains(&key.len())
+}
+
 /// By what a client may be present.
 pub fn is_member(name: &str) -> bool {
     is_name(name, 128)

@@ -226,7 +226,7 @@ impl<'a> Bytes<'a> {
             1 => format!(r#"{{"subscribe":"{channel}","since":"{since}"{ack}}}"#),
             2 => format!(r#"{{"unsubscribe":"{channel}"{ack}}}"#),
             3 => format!(r#"{{"publish":"{channel}","data":"{since}"{ack}}}"#),
-            4 => format!(r#"{{"publish":"{channel}","base64":"AP8=","event":"e"{ack}}}"#),
+            4 => format!(r#"{{"publish":"{channel}","base64":"AP8=","event":"e","key":"{since}"{ack}}}"#),
             5 => format!(r#"{{"subscribe":"{channel}","since":"{since}","presence":true{ack}}}"#),
             _ => format!(r#"{{"token":"{}"{ack}}}"#, u64::from(self.byte()) * 100),
         };

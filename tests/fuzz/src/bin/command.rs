@@ -92,11 +92,11 @@ fn in_words_of_the_model(command: &Command) -> commands::Command {
             commands::Command::Subscribe(channel, since.into(), presence.map(Into::into))
         }
         Command::Unsubscribe { channel } => commands::Command::Unsubscribe(channel),
-        Command::Publish { channel, data: Data::Text(text), event } => {
-            commands::Command::Publish(channel, Ok(text), event)
+        Command::Publish { channel, data: Data::Text(text), event, key } => {
+            commands::Command::Publish(channel, Ok(text), event, key)
         }
-        Command::Publish { channel, data: Data::Binary(bytes), event } => {
-            commands::Command::Publish(channel, Err(bytes), event)
+        Command::Publish { channel, data: Data::Binary(bytes), event, key } => {
+            commands::Command::Publish(channel, Err(bytes), event, key)
         }
         Command::Token(token) => commands::Command::Token(token),
     }
