@@ -141,8 +141,6 @@ export interface Failure extends Error {
   status?: number;
   /** Trying again would not help. */
   final?: boolean;
-  /** It may have been published: see `Subscription.publish`. */
-  uncertain?: boolean;
 }
 
 /** Follows a channel, or several joined by commas, until `close`. Throws a `TypeError` where no transport is left. */
@@ -164,10 +162,9 @@ export class Subscription {
   /**
    * Publishes to the channel: over this tab's WebSocket where there is one, else with POST, in the order of the calls.
    *
-   * A POST is repeated until it is answered, for four minutes. A message that went into a WebSocket is not, because a socket
-   * that ends before its answer does not say whether the message was taken, and a command carries no key by which the server
-   * would know it again. Then the promise is rejected and `error.uncertain` is true; if the message was taken, it will come
-   * back from the channel. Where that is not good enough, use the function `publish`.
+   * Each message has a key by which the server knows it again. A WebSocket that ends before its answer does not say whether
+   * the message was taken: then it is sent with POST, and published once even so. A POST is repeated until it is answered,
+   * for four minutes in all.
    *
    * @param options `channel` is one of several; without it all get the message.
    * @returns an array for several channels

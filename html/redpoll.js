@@ -51,7 +51,8 @@ export class Subscription {
   #name = randomKey();
   /** A POST waits for the publication before it, so that messages keep their order. */
   #sending = Promise.resolve();
-  #posts = 0;
+  #unanswered = 0;
+  #way;
   #news;
 
   constructor(url, options = {}) {
@@ -86,18 +87,18 @@ export class Subscription {
   async publish(data, { event, channel } = {}) {
     if (this.#closing.signal.aborted) throw new Failure("the subscription is closed");
     const to = channel === undefined ? [...this.#positions.keys()] : [channel];
-    // Not past a POST. And a command names one channel.
-    const { send } = this.#current ?? {};
-    if (send && this.#posts === 0 && to.length === 1) {
-      const sent = send(to[0], data, event);
-      this.#sending = sent.catch(() => {});
-      return sent;
-    }
-    if (this.#posts >= 100) throw new Failure("100 messages are waiting already");
-    this.#posts += 1;
-    const options = { event, token: this.#token, signal: this.#closing.signal, until: Date.now() + publishRetryMs };
-    const sent = this.#sending.then(() => publish(this.#beside(to.map(encodeURIComponent)), data, options));
-    this.#sending = sent.catch(() => {}).then(() => { this.#posts -= 1; });
+    let { send } = this.#current ?? {};
+    // Not past what goes another way. And a command names one channel.
+    if (this.#unanswered && this.#way !== send || to.length > 1) send = undefined;
+    if (!send && this.#unanswered >= 100) throw new Failure("100 messages are waiting already");
+    this.#way = send;
+    this.#unanswered += 1;
+    const options = { key: randomKey(), event, token: this.#token, signal: this.#closing.signal, until: Date.now() + publishRetryMs };
+    const before = this.#sending;
+    const post = () => publish(this.#beside(to.map(encodeURIComponent)), data, options);
+    // A socket that ends may have got it through: the server knows the key.
+    const sent = (async () => await send?.(to[0], data, options) ?? before.then(post))();
+    this.#sending = sent.catch(() => {}).then(() => { this.#unanswered -= 1; });
     return sent;
   }
 
@@ -389,15 +390,10 @@ async function overWebSocket(link) {
       socket.close();
       link.send = undefined;
       if (code === 4001) link.token.forget();
-      // One that is too large leaves no other in doubt.
-      const lost = code === 1009 ? new Failure(reason) : new Failure(`${reason} before the answer came`, { uncertain: true });
-      for (const { reject } of unanswered.values()) reject(lost);
-      unanswered.clear();
+      for (const { resolve } of unanswered.values()) resolve();
       resolve(new Failure(reason, { late: !code }));
     };
-    socket.onclose = ({ code, reason }) => {
-      end(reason || (code === 1009 ? "the message was too large" : "the connection was lost"), code);
-    };
+    socket.onclose = ({ code, reason }) => end(reason || "the connection was lost", code);
 
     const wait = () => {
       clearTimeout(timer);
@@ -421,10 +417,10 @@ async function overWebSocket(link) {
     });
     // Even an empty command is answered, with an error.
     const ask = (members) => command(members).catch(() => {});
-    const send = async (channel, data, event) => {
+    const send = async (channel, data, { event, key }) => {
       const content = typeof data === "string" ? { data: wellFormed(data) } : { base64: toBase64(data) };
-      const { id } = await command({ publish: channel, ...content, event: event && wellFormed(event) });
-      return { channel, id };
+      const answer = await command({ publish: channel, ...content, event: event && wellFormed(event), key });
+      return answer && { channel, ...answer };
     };
 
     const answered = ({ ack, error, id }) => {

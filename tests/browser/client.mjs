@@ -26,6 +26,7 @@ await run(async (binary, cleanup) => {
   await namedEvents(server, client);
   await streamsOfAllKinds(client, cleanup);
   await publicationsThatGoWrong(browser, server);
+  await publicationsWithoutAnAnswer(browser, server);
   await publicationsThatWait(client);
   await oneOfSeveral(browser, server);
   checkAddress(client);
@@ -64,14 +65,13 @@ async function silence(browser, line, server) {
   checkEqual(states, names.map(() => "connecting connected"), "nothing happens to a connection that is merely idle");
 
   line.silence();
-  const lost = page.evaluate(() => all[0].subscription.publish("into the void").catch(({ message, uncertain }) => ({ message, uncertain })));
-  const answer = await Promise.race([lost, sleep(8000)]);
-  checkEqual(answer, { message: "the server did not answer before the answer came", uncertain: true }, "a publication into a silent socket ends as uncertain");
+  const lost = page.evaluate(() => all[0].subscription.publish("into the void").then(() => "taken", ({ message }) => message));
   for (const [index, name] of names.entries()) {
     check(await until(async () => (await last())[index] !== "connected", 15_000), `${name}: a silent network is noticed`);
   }
   await line.mend();
   check(await until(async () => (await last()).every((state) => state === "connected"), 45_000), "and all connect again", JSON.stringify(await last()));
+  checkEqual(await Promise.race([lost, sleep(20_000)]), "taken", "a publication into a silent socket is sent again");
 
   // This time nothing is published: the socket itself has to ask.
   await sleep(500);
@@ -201,7 +201,7 @@ async function publicationsThatGoWrong(browser, server) {
   });
   await page.evaluate(() => {
     window.heard = follow("/channel/wrong", {});
-    window.publish = (data, options) => heard.subscription.publish(data, options).then(() => "taken", ({ message, uncertain }) => [message, Boolean(uncertain)]);
+    window.publish = (data, options) => heard.subscription.publish(data, options).then(() => "taken", ({ message }) => message);
   });
   const states = () => page.evaluate(() => heard.states.map(({ state }) => state));
   await until(async () => (await states()).includes("connected"));
@@ -211,12 +211,70 @@ async function publicationsThatGoWrong(browser, server) {
   checkEqual(await page.evaluate(() => heard.messages), ["\ufffde: a\ufffd🐦\ufffd"], "as the character that stands for such");
   socket.send(JSON.stringify({ error: { status: 400, detail: "an error to nothing" } }));
   checkEqual(await page.evaluate(() => publish("after an error")), "taken", "an error that answers nothing is survived");
-  checkEqual(await page.evaluate(() => publish("413")), ["413 too large", false], "a message that is refused as too large is not uncertain");
+  checkEqual(await page.evaluate(() => publish("413")), "413 too large", "a message that is refused is not sent again");
   checkEqual(await states(), ["connecting", "connected"], "and none of this costs the connection");
-  checkEqual(await page.evaluate(() => publish("1009")), ["the message was too large", false], "a close for size is not uncertain either");
+  checkEqual(await page.evaluate(() => publish("1009")), "taken", "one that costs the connection has its answer by POST");
   const large = await page.evaluate(() => publish("x".repeat(70_000)));
-  check(large !== "taken" && large[1] === false && /large|limit|413/.test(large[0]), "the server itself refuses what is too large", JSON.stringify(large));
+  check(/^413 /.test(large), "the server itself refuses what is too large", large);
   checkEqual(await page.evaluate(() => publish("and on")), "taken", "and what comes after goes through");
+  await page.context().close();
+}
+
+/** Whatever has become of them: each is published once, and in order. */
+async function publicationsWithoutAnAnswer(browser, server) {
+  const page = await openClient(browser, server.origin);
+  // In between: which messages come to the server, and whether its answers come back.
+  let passes = () => true;
+  let isDeaf = false;
+  let socket;
+  await page.routeWebSocket(/channel/, (route) => {
+    socket = route;
+    const upstream = route.connectToServer();
+    route.onMessage((text) => passes(JSON.parse(text).data) && upstream.send(text));
+    upstream.onMessage((text) => isDeaf || route.send(text));
+  });
+  // Slow, so that the next WebSocket is there before what is sent again; of the four each time the first one most.
+  let posts = 0;
+  await page.route("**/channel/unanswered", async (route) => {
+    if (route.request().method() === "POST") {
+      const number = posts;
+      posts += 1;
+      await sleep(900 - 250 * (number % 4));
+    }
+    await route.continue();
+  });
+  await page.evaluate(() => {
+    window.heard = follow("/channel/unanswered", { transport: "websocket", patience: 1 });
+    window.publish = (...texts) => Promise.all(texts.map((text) => heard.subscription.publish(text).then(({ id }) => [text, id], ({ message }) => [text, message])));
+  });
+  const state = () => page.evaluate(() => heard.states.at(-1)?.state);
+  const isConnected = () => until(async () => await state() === "connected");
+  await isConnected();
+
+  const published = [];
+  const lose = async (what, texts, change) => {
+    change();
+    const before = page.evaluate((texts) => publish(...texts), texts);
+    await until(async () => await state() !== "connected");
+    [isDeaf, passes] = [false, () => true];
+    await isConnected();
+    const after = await page.evaluate((text) => publish(text), `after ${texts.at(-1)}`);
+    published.push(...await before, ...after);
+    const { messages } = await (await fetch(`${server.origin}/channel/unanswered?since=earliest`)).json();
+    checkEqual(messages.map(({ data, id }) => [data, id]), published, `${what}: each is published once, in order, before what comes later`);
+  };
+  await lose("answers that are lost", ["1", "2", "3"], () => { isDeaf = true; });
+  await lose("a silent network", ["4", "5", "6"], () => { passes = (text) => !/[456]/.test(text); });
+  await lose("a connection that is lost in the middle", ["7", "8", "9"], () => {
+    [isDeaf, passes] = [true, (text) => !/[89]/.test(text)];
+    setTimeout(() => socket.close({ code: 1001 }), 300);
+  });
+  checkEqual(posts, 12, "all by POST, and nothing else");
+  const texts = published.map(([text]) => text);
+  await until(() => page.evaluate((count) => heard.messages.length >= count, texts.length));
+  checkEqual(await page.evaluate(() => heard.messages), texts, "and heard so");
+  checkEqual(await page.evaluate(() => publish("over the socket")).then(([[, id]]) => /-\d+$/.test(id)), true, "then a socket serves again");
+  checkEqual(posts, 12, "without a POST");
   await page.context().close();
 }
 
