@@ -317,11 +317,11 @@ fn an_observer_that_has_been_away_too_long_is_told_the_number() {
 }
 
 #[test]
-fn a_position_of_another_process_is_told_the_number_on_every_transport() {
+fn a_position_of_another_process_or_without_a_place_is_told_the_number_on_every_transport() {
     let mut rig = Rig::default();
     let _ann = come(&mut rig, Way::RawSocket, "ann");
     for way in WAYS {
-        for (since, gaps) in [("1-5~7", 1), ("00005f3a-0~99", 0)] {
+        for (since, gaps) in [("1-5~7", 1), ("00005f3a-0~99", 0), ("00005f3a-0", 0), ("00005f3a-0~0", 0)] {
             let mut observer = Observer::since(&mut rig, way, "/channel/a", Some(since));
             assert_eq!(observer.take_told(&mut rig), ["members 1"], "{way:?} {since}");
             assert_eq!(observer.gaps, gaps, "{way:?} {since}");
@@ -334,19 +334,19 @@ fn the_place_among_joins_is_carried_only_by_observers() {
     let mut rig = Rig::default();
     rig.publish("a", "one");
     let answer = rig.ask("/channel/a?presence=1&since=earliest", "").answer().expect("an answer");
-    assert_eq!(answer.json()["cursor"], "00005f3a-1~0");
+    assert_eq!(answer.json()["cursor"], "00005f3a-1~1");
     assert_eq!(answer.json()["messages"][0]["id"], "00005f3a-1", "a message's id is its own");
     let plain = rig.ask("/channel/a?since=00005f3a-0~9", "").answer().expect("an answer");
     assert_eq!(plain.json()["cursor"], "00005f3a-1");
     assert_eq!(plain.json()["gap"], false);
     let several = rig.ask("/channel/a,b?presence=1", "").answer().expect("an answer");
-    assert_eq!(several.json()["cursor"], "00005f3a-1~0,00005f3a-0~0");
+    assert_eq!(several.json()["cursor"], "00005f3a-1~1,00005f3a-0~1");
     assert_eq!(several.json()["gaps"], serde_json::json!([]));
     let events = rig.get("/channel/a,b?presence=1", EVENT_STREAM);
-    assert!(events.text().contains("\nid: 00005f3a-1~0,00005f3a-0~0\n"));
+    assert!(events.text().contains("\nid: 00005f3a-1~1,00005f3a-0~1\n"));
     let socket = rig.websocket("/channel/a?presence=1", REDPOLL_V1);
-    assert_eq!(socket.texts(), [r#"{"subscribed":"a","cursor":"00005f3a-1~0"}"#]);
-    let entity_tag = rig.ask("/channel/a?presence=1", "If-None-Match: \"00005f3a-0~0\"\r\n").answer();
+    assert_eq!(socket.texts(), [r#"{"subscribed":"a","cursor":"00005f3a-1~1"}"#]);
+    let entity_tag = rig.ask("/channel/a?presence=1", "If-None-Match: \"00005f3a-0~1\"\r\n").answer();
     assert_eq!(entity_tag.expect("an answer").json()["messages"].as_array().map(Vec::len), Some(1));
 }
 
@@ -383,7 +383,7 @@ fn a_command_subscribes_to_who_comes_and_goes() {
     assert_eq!(
         socket.texts()[1..],
         [
-            r#"{"subscribed":"a","cursor":"00005f3a-0~0","ack":1}"#,
+            r#"{"subscribed":"a","cursor":"00005f3a-0~1","ack":1}"#,
             r#"{"channel":"a","join":{"name":"ann","transport":"ws"}}"#,
             r#"{"channel":"a","join":{"name":"bob","transport":"ws"}}"#,
         ]

@@ -34,7 +34,7 @@ pub(super) struct Presence {
     /// When each room is to be looked at.
     pub(super) timers: Wheel,
     pub(super) rooms: usize,
-    /// No sibling that has been forgotten has given out this offset.
+    /// No sibling that has been forgotten has given out this offset, nor any the 0: who says that has missed something.
     pub(super) floor: u64,
     /// Channels whose joins and leaves are told, each with a log of its own.
     pub(super) siblings: usize,
@@ -50,7 +50,7 @@ impl Presence {
             names: BTreeMap::new(),
             timers: Wheel::new(present),
             rooms: 0,
-            floor: 0,
+            floor: 1,
             siblings: 0,
             observers: 0,
             members: 0,

@@ -85,11 +85,15 @@ impl Since {
         }
     }
 
-    /// Where presence begins for who asks for `text`, which is one channel's: after what stands behind its `~`, or with
-    /// what is new.
+    /// Where presence begins for who asks for `text`, which is one channel's: after what stands behind its `~`. A word
+    /// is for who begins, with what is new. A position without a place is for who comes back and cannot say where it
+    /// was, since envelopes over a WebSocket do not: something may have been missed, so it is told how many are there.
     pub fn of_presence(text: &str) -> Since {
-        let position = Position::parse_both(text).ok().and_then(|(_, of_presence)| of_presence);
-        position.map_or(Since::Latest, Since::After)
+        match Position::parse_both(text) {
+            Ok((_, Some(place))) => Since::After(place),
+            Ok((position, None)) => Since::After(Position { offset: 0, ..position }),
+            Err(_) => Since::Latest,
+        }
     }
 
     /// Reads what `since=` says for `count` channels: a keyword for all of them, or as many positions joined by
@@ -152,7 +156,8 @@ mod tests {
         assert_eq!(Position::parse("5f3a-42~7"), Ok(at(42)));
         assert_eq!(Since::parse("5f3a-42~7"), Ok(Since::After(at(42))));
         assert_eq!(Since::of_presence("5f3a-42~7"), Since::After(at(7)));
-        for text in ["5f3a-42", "earliest", "", "5f3a-42~"] {
+        assert_eq!(Since::of_presence("5f3a-42"), Since::After(at(0)));
+        for text in ["latest", "earliest", "", "5f3a-42~"] {
             assert_eq!(Since::of_presence(text), Since::Latest, "{text}");
         }
         assert_eq!(Since::parse_vector("5f3a-1~2,5f3a-3", 2), Ok(vec![Since::After(at(1)), Since::After(at(3))]));

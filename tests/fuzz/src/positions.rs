@@ -48,8 +48,8 @@ pub fn vector(text: &str, count: usize) -> Option<Vec<Since>> {
 /// Where presence begins for who is at one position.
 pub fn presence(text: &str) -> Since {
     match (position(text), text.split_once('~').and_then(|(_, place)| number(place))) {
-        (Some((epoch, _)), Some(place)) => Since::After(epoch, place),
-        _ => Since::Latest,
+        (Some((epoch, _)), place) => Since::After(epoch, place.unwrap_or(0)),
+        (None, _) => Since::Latest,
     }
 }
 
