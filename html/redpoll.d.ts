@@ -75,7 +75,7 @@ export interface Gap {
   to?: string;
 }
 
-/** Who comes and goes, and who was here before. */
+/** Who comes and goes. A `join` of who is here already is by another transport; `members` is only their number: ask. */
 export interface Presence {
   type: "join" | "leave" | "members";
   channel: string;

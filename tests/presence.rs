@@ -198,11 +198,33 @@ fn a_name_is_one_member_however_many_connections_it_has() {
     rig.sleep(600);
     rig.hang_up(&first);
     rig.sleep(600);
-    assert_eq!(observer.take_told(&mut rig), ["join ann sse"]);
-    assert_eq!(members(&mut rig, "a"), ["ann sse"]);
+    assert_eq!(observer.take_told(&mut rig), ["join ann sse", "join ann ws"]);
+    assert_eq!(members(&mut rig, "a"), ["ann ws"]);
     rig.reset(&second);
     rig.sleep(600);
-    assert_eq!(observer.take_told(&mut rig), ["leave ann sse"]);
+    assert_eq!(observer.take_told(&mut rig), ["leave ann ws"]);
+}
+
+#[test]
+fn who_goes_on_over_another_transport_is_told_to_be_there_by_it() {
+    let mut rig = Rig::default();
+    let mut observers: Vec<Observer> = WAYS.iter().map(|way| Observer::new(&mut rig, *way, "/channel/a")).collect();
+    let mut expected = Vec::new();
+    let ways = [(Way::RawSocket, "ws"), (Way::JsonEvents, "sse"), (Way::LongPoll, "poll"), (Way::JsonSocket, "ws")];
+    for (way, word) in ways {
+        let client = come(&mut rig, way, "ann");
+        rig.sleep(600);
+        expected.push(format!("join ann {word}"));
+        assert_eq!(members(&mut rig, "a"), [format!("ann {word}")]);
+        assert_eq!(rig.engine.metrics().members, 1);
+        rig.reset(&client);
+    }
+    rig.sleep(600);
+    // Of the poll, which is not over yet.
+    expected.push("join ann poll".to_owned());
+    for observer in &mut observers {
+        assert_eq!(observer.take_told(&mut rig), expected, "{:?}", observer.way);
+    }
 }
 
 #[test]
@@ -214,7 +236,7 @@ fn a_window_tells_only_what_it_has_come_to() {
     observers.iter_mut().for_each(|observer| drop(observer.take_told(&mut rig)));
     // A page that is loaded anew, and one who looks in and goes.
     rig.reset(&page);
-    let page = come(&mut rig, Way::RawEvents, "ann");
+    let page = come(&mut rig, Way::JsonSocket, "ann");
     let visitor = come(&mut rig, Way::RawSocket, "bob");
     assert_eq!(members(&mut rig, "a"), ["ann ws"], "who is listed is who observers know");
     rig.reset(&visitor);

@@ -22,7 +22,7 @@ use crate::wire::status::Status;
 pub struct MemberInfo {
     /// The name.
     pub name: String,
-    /// How the first of its connections came.
+    /// How it is connected; of several ways the first in the order of [`Transport::ALL`].
     pub transport: Transport,
 }
 
@@ -78,22 +78,23 @@ pub(super) struct Room {
 
 #[derive(Debug)]
 struct Member {
-    transport: Transport,
-    /// Whether observers know of it.
-    is_known: bool,
-    /// Subscriptions to the channel by this name.
-    subscriptions: u32,
+    /// How it is connected as far as observers know, if they know of it.
+    known: Option<Transport>,
+    /// Subscriptions to the channel by this name, by transport.
+    subscriptions: [u32; Transport::ALL.len()],
     /// Until when it stays after its last poll.
     lingers_ms: Option<u64>,
 }
 
 impl Member {
-    fn is_present(&self) -> bool {
-        self.subscriptions > 0 || self.lingers_ms.is_some()
+    /// How it is connected, if it is present.
+    fn present(&self) -> Option<Transport> {
+        let polls = || self.lingers_ms.map(|_| Transport::LongPoll);
+        Transport::ALL.into_iter().find(|transport| self.subscriptions[*transport as usize] > 0).or_else(polls)
     }
 }
 
-/// Somebody who has come, or gone.
+/// Somebody who has come, or gone, or is connected in another way.
 pub(super) struct Change {
     pub(super) name: Rc<str>,
     pub(super) is_present: bool,
@@ -104,9 +105,9 @@ impl Room {
     /// Has observers know whether a member is present.
     fn settle(&mut self, name: &str) {
         let Some(member) = self.members.get_mut(name) else { return };
-        let (was_known, is_present) = (member.is_known, member.is_present());
-        member.is_known = is_present;
-        self.known = self.known + usize::from(is_present) - usize::from(was_known);
+        let (known, present) = (member.known, member.present());
+        member.known = present;
+        self.known = self.known + usize::from(present.is_some()) - usize::from(known.is_some());
     }
 
     /// Who polled last so long ago that it does not count any more; and when there will be somebody more.
@@ -125,15 +126,14 @@ impl Room {
         (ended, next_ms)
     }
 
-    /// Who has come or gone without observers knowing, in the order of names.
+    /// Who is not as observers know it, in the order of names.
     fn changes(&self) -> Vec<Change> {
-        let changed = self.members.iter().filter(|(_, member)| member.is_known != member.is_present());
-        let change = |(name, member): (&Rc<str>, &Member)| Change {
-            name: Rc::clone(name),
-            is_present: member.is_present(),
-            transport: member.transport,
+        let change = |(name, member): (&Rc<str>, &Member)| {
+            let present = member.present();
+            let transport = present.or(member.known).filter(|_| present != member.known)?;
+            Some(Change { name: Rc::clone(name), is_present: present.is_some(), transport })
         };
-        changed.map(change).collect()
+        self.members.iter().filter_map(change).collect()
     }
 }
 
@@ -192,9 +192,10 @@ impl Hub {
         let Some(name) = self.presence.names.get(&connection).cloned() else { return };
         let room = self.open_room(id);
         if let Some(member) = room.members.get_mut(&name) {
-            member.subscriptions += 1;
+            member.subscriptions[transport as usize] += 1;
         } else {
-            let member = Member { transport, is_known: false, subscriptions: 1, lingers_ms: None };
+            let mut member = Member { known: None, subscriptions: Default::default(), lingers_ms: None };
+            member.subscriptions[transport as usize] = 1;
             room.members.insert((*name).into(), member);
             self.presence.members += 1;
             self.memory.channel_bytes += member_cost(&name);
@@ -214,7 +215,7 @@ impl Hub {
     ) {
         let Some(name) = self.presence.names.get(&connection).cloned() else { return };
         let Some(member) = self.room_mut(id).and_then(|room| room.members.get_mut(&name)) else { return };
-        member.subscriptions -= 1;
+        member.subscriptions[transport as usize] -= 1;
         self.note_poll(id, &name, transport, now, config);
         self.note_change(id, &name, now, config);
     }
@@ -246,7 +247,7 @@ impl Hub {
     /// Forgets a member who is not present, and of whom no observer knows.
     fn forget_member_if_gone(&mut self, id: ChannelId, name: &str) {
         let Some(room) = self.room_mut(id) else { return };
-        if room.members.get(name).is_some_and(|member| !member.is_present() && !member.is_known) {
+        if room.members.get(name).is_some_and(|member| member.present().is_none() && member.known.is_none()) {
             room.members.remove(name);
             self.presence.members -= 1;
             self.memory.channel_bytes -= member_cost(name);
@@ -314,8 +315,8 @@ impl Hub {
     pub(crate) fn list_members(&self, channel: &str, after: &str, limit: usize) -> Vec<MemberInfo> {
         let Some(room) = self.find(channel).and_then(|channel| channel.room.as_deref()) else { return Vec::new() };
         let members = room.members.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
-        let known = members.filter(|(_, member)| member.is_known);
-        known.take(limit).map(|(name, of)| MemberInfo { name: (**name).into(), transport: of.transport }).collect()
+        let known = members.filter_map(|(name, member)| Some((name, member.known?)));
+        known.take(limit).map(|(name, transport)| MemberInfo { name: (**name).into(), transport }).collect()
     }
 
     /// How many members a channel has, as observers know them.

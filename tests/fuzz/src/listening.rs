@@ -24,8 +24,8 @@ pub struct Listener {
     heard: BTreeSet<String>,
     /// What came from one channel without positions.
     raw: Option<(String, Vec<Entry>)>,
-    /// Who has come or gone, by channel, as far as that was told.
-    present: BTreeMap<String, BTreeMap<String, bool>>,
+    /// Who has come, and by which transport, or gone, by channel, as far as that was told.
+    present: BTreeMap<String, BTreeMap<String, Option<String>>>,
     /// The channels of which it may know less than what was listed when it came, and what it was told after that.
     unlisted: BTreeSet<String>,
     /// How often a loss was told after something had come.
@@ -349,15 +349,19 @@ impl Listener {
         }
     }
 
-    /// Somebody has come or gone, or so many that only their number is told.
+    /// Somebody has come or gone, or is there by another transport, or so many that only their number is told.
     fn presence(&mut self, json: &Value) {
         let channel = json.member("channel").and_then(Value::string).expect("a channel");
         let present = self.present.entry(channel.to_owned()).or_default();
-        let name = |change: &Value| change.member("name").and_then(Value::string).expect("a name").to_owned();
+        let string = |change: &Value, key| change.member(key).and_then(Value::string).expect("a string").to_owned();
         match (json.member("join"), json.member("leave"), json.member("members")) {
-            (Some(join), None, None) => assert_ne!(present.insert(name(join), true), Some(true), "who is there comes"),
+            (Some(join), None, None) => {
+                let transport = Some(string(join, "transport"));
+                let before = present.insert(string(join, "name"), transport.clone());
+                assert_ne!(before, Some(transport), "who is there by a transport comes by it");
+            }
             (None, Some(leave), None) => {
-                assert_ne!(present.insert(name(leave), false), Some(false), "who is not there goes");
+                assert_ne!(present.insert(string(leave, "name"), None), Some(None), "who is not there goes");
             }
             (None, None, Some(_)) => {
                 present.clear();
@@ -378,15 +382,15 @@ impl Listener {
         let nobody = BTreeSet::new();
         for (channel, present) in self.present.iter().filter(|(channel, _)| self.places.contains_key(*channel)) {
             let listed = listed.get(channel).unwrap_or(&nobody);
-            for (name, is_there) in present {
-                assert_eq!(listed.contains(name), *is_there, "{name} in {channel}");
+            for (name, transport) in present {
+                assert_eq!(listed.contains(name), transport.is_some(), "{name} in {channel}");
             }
         }
         let whole = |channel: &String| self.places.contains_key(channel) && !self.unlisted.contains(channel);
         for (channel, first) in begun.into_iter().flatten().filter(|(channel, _)| whole(channel)) {
             let mut known = first.clone();
-            for (name, is_there) in self.present.get(channel).into_iter().flatten() {
-                if *is_there {
+            for (name, transport) in self.present.get(channel).into_iter().flatten() {
+                if transport.is_some() {
                     known.insert(name.clone())
                 } else {
                     known.remove(name)
