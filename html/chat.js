@@ -1,32 +1,26 @@
 /**
- * The chat room: a channel of Redpoll, followed over whichever transport its visitor picks, and beside it a channel for
- * who is here (see `people.js`).
+ * The chat room: a channel of Redpoll, followed over whichever transport its visitor picks. Who is here the server tells
+ * (see `chat-members.js`); a visitor without a name looks on and is not listed.
  *
- * What is said is a message of the room's channel, as JSON:
+ * What is said is a message of the channel, as JSON:
  *
  *     {"from": "a2f…", "time": 1732000000000, "name": "Ann", "transport": "sse", "text": "hello"}
  *
  * `from` is a random name of the sender's window, and together with `time` it names the message. What is not of this
  * form was sent by some other program, and is shown as it is. Whatever others send ends up in `textContent` only, so
- * that it can never become markup.
+ * that it can never become markup, and in the `href` of links that begin with http:// or https://.
  */
-import { People } from "/people.js";
+import { say, translate } from "/chat-texts.js";
+import { Members } from "/chat-members.js";
 import { subscribe } from "/redpoll.js";
+import { locale, number } from "/texts.js";
 
-const room = new URLSearchParams(location.search).get("room") || "lobby";
-const roomHere = `${room}~here`;
+const query = new URLSearchParams(location.search);
+const room = query.get("room") || "lobby";
+/** There is no other way for it to come, but the cookie, which the browser sends by itself. */
+const token = query.get("token") ?? undefined;
 const channel = `/channel/${encodeURIComponent(room)}`;
-
-/** What the page says about a connection that works. */
-const waiting = {
-  "websocket": "waiting on an open socket",
-  "sse": "waiting for the next event",
-  "long-poll": "a question is held until there is news",
-  "poll": "asking again every two seconds",
-};
-const labels = { "websocket": "WebSocket", "sse": "an event stream", "long-poll": "long polling", "poll": "short polling" };
-/** How `/channels` calls those that stay open, so that they can be counted. */
-const counted = { "websocket": "websocket", "sse": "event_stream" };
+const transports = ["websocket", "sse", "long-poll", "poll"];
 
 /** Old rows go when there are more than this. */
 const rowsMax = 500;
@@ -34,9 +28,8 @@ const rowsMax = 500;
 const groupMs = 5 * 60_000;
 /** Messages on their way; more are not taken. */
 const unsentMax = 20;
-/** Whether a message has arrived shows this long after the connection that it went into was lost. */
-const uncertainMs = 3_000;
-const countMs = 10_000;
+/** People who are listed; more are counted. */
+const peopleMax = 100;
 
 const element = (id) => document.getElementById(id);
 const log = element("log");
@@ -48,18 +41,18 @@ const me = randomName();
 /** What this window was called before; what it sent then is its own too. */
 const mine = new Set(remembered("sessionStorage", "windows", "").split(" ").slice(-20)).add(me);
 remember("sessionStorage", "windows", [...mine].join(" "));
-let name = remembered("localStorage", "name", "");
+/** Where there are tokens, the name is in them, and the server heeds no other. */
+const nameGiven = subjectOf(token ?? /(?:^|; )redpoll_token=([^;]*)/.exec(document.cookie)?.[1]);
+let name = nameGiven || cleaned(remembered("localStorage", "name", ""));
 let renaming = false;
 let timeLast = 0;
 
-const people = new People(me, (presence) => {
-  const message = JSON.stringify(signed({ presence }));
-  // A page on its way out has no time for an answer; a beacon is sent even so.
-  if (presence === "gone") return navigator.sendBeacon(`/channel/${encodeURIComponent(roomHere)}`, message);
-  return subscription.publish(message, { channel: roomHere });
-});
-/** Open connections by transport, from the server; null while it does not tell. */
-let counts = null;
+let subscription;
+/** The name that the subscription has. */
+let nameFollowing;
+/** What the subscription is publishing. @type {Set<Promise>} */
+const publishing = new Set();
+const members = new Members(() => subscription.members(), listSoon);
 
 /** The rows of own messages on their way, by `time`, and of these the messages that were given up. */
 const unsent = new Map();
@@ -68,52 +61,48 @@ const failed = new Map();
 const shown = new Set();
 let rowLast = null;
 let gapLast = null;
+/** New messages that the reader has not seen. */
 let unread = 0;
 /** Whether the reader is at the end of the log, and wants to stay there. */
 let following = true;
 /** Whether history is over, so that what comes now is new. */
 let live = false;
-let listing;
 
 // Begin.
 
+translate();
 element("room").textContent = room;
-document.title = `${room} · Redpoll`;
-element("curl").textContent = `curl -d hello ${location.origin}${channel}`;
+showTitle();
+element("curl").textContent = `curl ${token ? '-H "Authorization: Bearer $TOKEN" ' : ""}-d hello ${location.origin}${channel}`;
 const radios = [...document.querySelectorAll("input[name=transport]")];
 const choice = radios.find((radio) => radio.value === remembered("localStorage", "transport", "websocket")) ?? radios[0];
 choice.checked = true;
-
-const subscription = subscribe(`${channel},${encodeURIComponent(roomHere)}`, {
-  since: "earliest",
-  transport: choice.value,
-  // Each window is to show a connection of its own, and is counted by it.
-  share: false,
-  onmessage: receive,
-  ongap: lose,
-  onstate: showState,
-});
-
+if (nameGiven) {
+  element("rename").disabled = true;
+  element("rename").title = say("given");
+}
+let transport = choice.value;
 showForm();
-listPeople();
-count();
-const recount = setInterval(() => { if (!document.hidden) count(); }, countMs);
+follow();
 
 // What the visitor does.
 
 element("transports").addEventListener("change", ({ target }) => {
-  remember("localStorage", "transport", target.value);
-  subscription.setTransport(target.value);
+  transport = target.value;
+  remember("localStorage", "transport", transport);
+  subscription.setTransport(transport);
 });
 
 element("join").addEventListener("submit", (event) => {
   event.preventDefault();
-  const chosen = element("name").value.trim();
+  const chosen = cleaned(element("name").value);
   if (!chosen) return;
   name = chosen;
   remember("localStorage", "name", name);
-  endRenaming();
-  people.announce(name, subscription.transport);
+  renaming = false;
+  showForm();
+  element("text").focus();
+  followAs();
 });
 
 element("rename").addEventListener("click", () => {
@@ -122,15 +111,15 @@ element("rename").addEventListener("click", () => {
   showForm();
   element("name").select();
 });
-element("cancel").addEventListener("click", endRenaming);
-element("name").addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && renaming && !event.isComposing) endRenaming();
+element("cancel").addEventListener("click", leaveName);
+element("join").addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && renaming && !event.isComposing) leaveName();
 });
 
-function endRenaming() {
+function leaveName() {
   renaming = false;
   showForm();
-  element("text").focus();
+  element("rename").focus();
 }
 
 element("say").addEventListener("submit", (event) => {
@@ -150,14 +139,19 @@ element("text").addEventListener("keydown", (event) => {
   element("say").requestSubmit();
 });
 
-element("newer").addEventListener("click", () => scrollToEnd());
+// Buttons that vanish when they are pressed leave the keyboard in the log.
+element("newer").addEventListener("click", () => {
+  log.focus({ preventScroll: true });
+  scrollToEnd();
+});
+document.addEventListener("visibilitychange", () => { if (!document.hidden && following) showUnread(0); });
 const sizeOfLog = () => `${log.clientWidth} ${log.clientHeight}`;
 let size = sizeOfLog();
 log.addEventListener("scroll", () => {
   // A change of size scrolls as well, which is not what the reader did.
   if (size !== sizeOfLog()) return;
   following = log.scrollHeight - log.scrollTop - log.clientHeight < 48;
-  if (following) showUnread(0);
+  if (following && !document.hidden) showUnread(0);
 });
 // A phone's keyboard takes half of the log away.
 new ResizeObserver(() => {
@@ -167,6 +161,7 @@ new ResizeObserver(() => {
 
 element("missing").addEventListener("click", () => {
   gaps.disconnect();
+  log.focus({ preventScroll: true });
   element("missing").hidden = true;
   (gapLast.isConnected ? gapLast : messages.firstElementChild).scrollIntoView({ block: "center" });
 });
@@ -177,8 +172,29 @@ const gaps = new IntersectionObserver((entries) => {
   if (isIntersecting && !following) gaps.disconnect();
 }, { root: log });
 
-addEventListener("pagehide", () => people.leave());
-addEventListener("pageshow", ({ persisted }) => { if (persisted) people.announce(name, subscription.transport); });
+// Following.
+
+/** Begins a subscription by the name and transport of now, where the last one has ended. */
+function follow() {
+  const since = subscription?.position ?? "earliest";
+  subscription?.close();
+  nameFollowing = name;
+  // Tabs share a connection only where name and transport are the same, so what is chosen here is what is used.
+  subscription = subscribe(channel, {
+    since, transport, token, name, presence: true,
+    onmessage: receive,
+    onpresence: (presence) => members.note(presence),
+    ongap: addGap,
+    onstate: showState,
+  });
+}
+
+/** A subscription keeps its name: for another one, another takes over. */
+async function followAs() {
+  // What the old one is publishing when it is closed is given up, though it may have been taken.
+  while (publishing.size > 0) await Promise.allSettled(publishing);
+  if (name !== nameFollowing) follow();
+}
 
 // Sending.
 
@@ -191,22 +207,17 @@ function signed(content) {
 async function send(message) {
   if (!unsent.has(message.time)) {
     const item = pending.appendChild(row(message));
-    item.querySelector(".about").prepend(create("span", { className: "sending", textContent: "sending …" }));
+    item.querySelector(".about").prepend(create("span", { className: "sending", textContent: say("sending") }));
     unsent.set(message.time, item);
     showEmpty();
     scrollToEnd();
   }
   unsent.get(message.time).querySelector(".unsent")?.remove();
-  for (;;) {
-    try {
-      return await subscription.publish(JSON.stringify(message), { channel: room });
-    } catch (error) {
-      if (!error.uncertain) return showUnsent(message, error.message);
-      await new Promise((resolve) => setTimeout(resolve, uncertainMs));
-      // It has come back from the channel, so it was taken. If it was and has not, `shown` knows it the second time.
-      if (!unsent.has(message.time)) return;
-    }
-  }
+  const published = subscription.publish(JSON.stringify(message));
+  const end = () => publishing.delete(published);
+  publishing.add(published);
+  published.then(end, end);
+  await published.catch((error) => showUnsent(message, error.message));
 }
 
 /** The row stays until the visitor sends it again, or until the message comes back from the channel after all. */
@@ -214,50 +225,37 @@ function showUnsent(message, reason) {
   const item = unsent.get(message.time);
   if (!item) return;
   failed.set(message.time, message);
-  const again = create("button", { type: "button", textContent: "Send again" });
+  const again = create("button", { type: "button", textContent: say("again") });
   again.addEventListener("click", () => {
     const messages = [...failed.values()];
     failed.clear();
     messages.forEach(send);
+    element("text").focus();
   });
-  item.append(create("p", { className: "unsent" }, create("span", { textContent: `Not sent: ${reason}` }), again));
+  item.append(create("p", { className: "unsent", role: "alert" }, create("span", { textContent: say("unsent", worded(reason)) }), again));
   scrollToEnd();
 }
 
 // Receiving.
 
-/** The server forgot something of what was said, or of who is here. */
-function lose({ channel }) {
-  if (channel === room) return addGap();
-  people.forgotten();
-  people.announce(name, subscription.transport);
-}
-
-function receive({ channel, id, data, event }) {
-  const message = parse(data);
-  if (message.from) {
-    people.note(message, live);
-    listSoon();
-    if (message.presence) countSoon();
-  }
-  if (channel === room && message.text !== undefined) addMessage({ ...message, event }, id);
+function receive({ id, data, event }) {
+  addMessage({ ...parse(data), event }, id);
 }
 
 /** The message in a payload. What this page did not send is text without a sender. */
 function parse(data) {
-  if (typeof data !== "string") return { text: `${data.length} bytes of binary data` };
+  if (typeof data !== "string") return { text: say("binary", data.length) };
   let value;
   try {
     value = JSON.parse(data);
   } catch {
     return { text: data };
   }
-  if (typeof value?.name !== "string" || typeof (value.text ?? value.presence) !== "string") return { text: data };
+  if (typeof value?.name !== "string" || typeof value.text !== "string") return { text: data };
   return {
     name: value.name.slice(0, 64),
-    transport: Object.hasOwn(labels, value.transport) ? value.transport : undefined,
-    text: typeof value.text === "string" ? value.text : undefined,
-    presence: value.presence,
+    transport: transports.includes(value.transport) ? value.transport : undefined,
+    text: value.text,
     from: typeof value.from === "string" && value.from ? value.from.slice(0, 64) : undefined,
     time: Number.isFinite(value.time) ? value.time : undefined,
   };
@@ -290,7 +288,7 @@ function areTogether(message, last) {
 }
 
 function addGap() {
-  gapLast = messages.appendChild(create("li", { className: "notice", textContent: "Some messages are missing here. The server no longer has them." }));
+  gapLast = messages.appendChild(create("li", { className: "notice", textContent: say("gap") }));
   gaps.disconnect();
   gaps.observe(gapLast);
   rowLast = null;
@@ -302,99 +300,116 @@ function added(own) {
   showEmpty();
   // Whoever reads above may read on, but not without end.
   while (messages.children.length > (following ? 1 : 2) * rowsMax) messages.firstElementChild.remove();
-  if (following) {
-    scrollToEnd();
-  } else if (!own) {
-    showUnread(unread + 1);
-  }
+  if (!own && (!following || (document.hidden && live))) showUnread(unread + 1);
+  if (following) scrollToEnd();
 }
 
 /** A message that does not say when it was sent shows no time: after a reload it would be another. */
 function row({ from, name, text, transport, event, time = NaN }) {
   const item = create("li", { className: mine.has(from) ? "message own" : "message" });
-  const who = create("bdi", { className: name ? "name" : "name quiet", textContent: name || "a program" });
-  const how = icon(transport ?? "terminal", transport ? `over ${labels[transport]}` : "from another program");
+  const who = create("bdi", { className: name ? "name" : "name quiet", textContent: name || say("program") });
+  const how = icon(transport ?? "terminal", transport ? say(`over ${transport}`) : say("fromProgram"));
   const when = create("time");
   const date = new Date(time);
   if (!Number.isNaN(date.getTime())) {
+    const isToday = date.toDateString() === new Date().toDateString();
     when.dateTime = date.toISOString();
-    when.title = date.toLocaleString();
-    when.textContent = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    when.title = date.toLocaleString(locale);
+    when.textContent = date.toLocaleString(locale, { ...(!isToday && { day: "numeric", month: "short" }), hour: "2-digit", minute: "2-digit" });
   }
   const what = event ? [create("bdi", { className: "event", textContent: event })] : [];
-  item.append(create("p", { className: "about" }, who, how, ...what, when), create("p", { className: "text", dir: "auto", textContent: text }));
+  item.append(create("p", { className: "about" }, who, how, ...what, when), create("p", { className: "text", dir: "auto" }, ...linked(text)));
   return item;
 }
 
-// Who is here, and how many connections there are.
+/** A text with what looks like an address in it as a link. Only what an address is written with (RFC 3986) belongs to it. */
+function linked(text) {
+  const parts = [];
+  let end = 0;
+  for (const { 0: found, index } of text.matchAll(/(?<!\w)https?:\/\/[\w!#$%&'()*+,./:;=?@[\]~-]+/gi)) {
+    const address = withoutEnd(found);
+    const url = parsed(address);
+    // What stands before an @ only pretends to be where it leads.
+    if (!url || url.username || url.password) continue;
+    const link = create("a", { href: url.href, textContent: address, dir: "ltr", target: "_blank", rel: "noopener noreferrer nofollow" });
+    parts.push(text.slice(end, index), link);
+    end = index + address.length;
+  }
+  return [...parts, text.slice(end)];
+}
 
+function parsed(address) {
+  try {
+    return new URL(address);
+  } catch {
+    return undefined;
+  }
+}
+
+/** An address without the end of the sentence that it stands in, and brackets that were opened before it. */
+function withoutEnd(address) {
+  const count = (character) => address.split(character).length;
+  const unopened = { ")": count(")") - count("("), "]": count("]") - count("[") };
+  let end = address.length;
+  for (;; end--) {
+    const last = address[end - 1];
+    if (unopened[last] > 0) unopened[last] -= 1;
+    else if (!".,:;!?'".includes(last)) return address.slice(0, end);
+  }
+}
+
+// Who is here.
+
+let listing;
 function listSoon() {
   listing ??= setTimeout(listPeople, 50);
 }
 
 function listPeople() {
   listing = undefined;
-  const listed = people.present(countOf);
-  if (name) listed.unshift({ name, transport: subscription.transport, note: "you" });
-  element("nobody").hidden = listed.length > 0;
-  element("people-count").textContent = listed.length || "";
-  element("people").replaceChildren(...listed.map(({ name, transport, note = "" }) => create("li", {},
-    icon(transport ?? "terminal", labels[transport] ?? "unknown"),
-    create("bdi", { textContent: name }),
-    create("span", { className: "quiet", textContent: note }))));
-}
-
-/** The others' connections. Between two polls there is nothing to count. */
-function countOf(transport) {
-  if (!counts || !counted[transport]) return undefined;
-  return counts[counted[transport]] - (subscription.transport === transport ? 1 : 0);
-}
-
-let counting;
-function countSoon() {
-  clearTimeout(counting);
-  counting = setTimeout(count, 300);
-}
-
-async function count() {
-  try {
-    // Without a limit, questions into a silent network would take up all connections that a browser allows.
-    const init = { cache: "no-store", signal: AbortSignal.timeout(countMs) };
-    const response = await fetch(`/channels?prefix=${encodeURIComponent(room)}&limit=1`, init);
-    const { channels } = await response.json();
-    const subscribers = channels.find((entry) => entry.channel === room)?.subscribers ?? {};
-    counts = { websocket: 0, event_stream: 0, long_poll: 0, ...subscribers };
-  } catch {
-    // The status line says already what is wrong; the numbers are only unknown.
-    counts = null;
-  }
-  for (const place of document.querySelectorAll("[data-count]")) place.textContent = counts?.[place.dataset.count] ?? "";
-  listPeople();
+  const listed = members.first(peopleMax, name).map((member) => {
+    const isMe = member.name === name;
+    const how = isMe ? subscription.transport : member.transport;
+    return create("li", {}, icon(how ?? "terminal", how ? say(`over ${how}`) : ""), create("bdi", { textContent: member.name }),
+      ...(isMe ? [create("span", { className: "quiet", textContent: say("you") })] : []));
+  });
+  const rest = members.count - listed.length;
+  if (rest > 0) listed.push(create("li", { className: "quiet", textContent: say("more", rest) }));
+  element("people").replaceChildren(...listed);
+  element("nobody").hidden = members.count > 0;
+  element("people-count").textContent = members.count > 0 ? number(members.count) : "";
+  element("people-by").replaceChildren(...["websocket", "sse", "polling"].flatMap((transport) => {
+    const count = members.by(transport);
+    const meaning = say(`by ${transport}`, count);
+    return count ? [create("li", { title: meaning }, icon(transport, meaning), create("span", { ariaHidden: true, textContent: number(count) }))] : [];
+  }));
 }
 
 // Showing.
 
 let ticking;
-function showState({ state, transport, reason, status, delayMs }) {
+function showState({ state, transport, reason, status, delayMs, shared }) {
+  // The subscription that another has taken over from.
+  if (state === "closed" && !reason) return;
   clearInterval(ticking);
   document.body.dataset.state = state;
   element("countdown").textContent = "";
   if (state === "connected") {
-    showStatus("Connected", waiting[transport]);
-    people.announce(name, transport);
+    const waits = say(`waits ${transport}`);
+    showStatus(state, shared ? say("shared", waits) : waits);
+    // After a while in which nothing was told, too.
+    members.ask();
     // What a connection begins with is history, and that is not read out.
     if (!live) setTimeout(endHistory, 1000);
-    countSoon();
   } else if (state === "reconnecting") {
-    showStatus("Reconnecting", reason);
-    countSoon();
+    showStatus(state, worded(reason));
     if (delayMs !== undefined) countDown(Date.now() + delayMs);
   } else if (state === "closed") {
     showRefusal(status, reason);
   } else {
-    showStatus("Connecting", `over ${labels[transport]}`);
+    showStatus(state, say(`over ${transport}`));
   }
-  listPeople();
+  listSoon();
 }
 
 function endHistory() {
@@ -405,27 +420,38 @@ function endHistory() {
 
 /** The server will never let this page in, so there is nothing to wait for. */
 function showRefusal(status, reason) {
-  const title = status === 400 ? "This room’s name is not allowed" : "You cannot enter this room";
-  showStatus("Closed", title);
+  const title = (status === 401 && !token && say("noToken")) || say(`refused${status}`) || say("refused");
+  showStatus("closed", title);
   element("refused").textContent = title;
   element("refused-reason").textContent = reason;
+  element("refused-advice").textContent = status === 401 ? say("bringToken", encodeURIComponent(room)) : "";
+  element("to-lobby").hidden = status !== 400;
+  const hadFocus = document.activeElement?.closest("form");
   element("refusal").hidden = false;
   element("transports").disabled = true;
-  clearInterval(recount);
+  members.stop();
   showForm();
   showEmpty();
+  if (hadFocus) log.focus();
+  scrollToEnd();
 }
 
 function showStatus(state, detail) {
-  element("status-state").textContent = state;
+  element("status-state").textContent = say(state);
   element("status-detail").textContent = detail;
-  element("status-heard").textContent = `${state}: ${detail}`;
+  const heard = say("said", say(state), detail);
+  if (element("status-heard").textContent !== heard) element("status-heard").textContent = heard;
+}
+
+/** A reason in the visitor's language, if it is one of the client's own; the server's are in English. */
+function worded(reason) {
+  return say(reason) || reason;
 }
 
 function countDown(until) {
   const tick = () => {
     const seconds = Math.ceil((until - Date.now()) / 1000);
-    element("countdown").textContent = seconds > 0 ? `in ${seconds} s` : "now";
+    element("countdown").textContent = seconds > 0 ? say("inSeconds", seconds) : say("now");
   };
   tick();
   ticking = setInterval(tick, 250);
@@ -438,25 +464,29 @@ function showForm() {
   element("say").hidden = refused || asking;
   element("rename").hidden = refused || asking;
   element("cancel").hidden = !name;
-  element("enter").textContent = name ? "Rename" : "Join";
+  element("enter").textContent = say(name ? "change" : "join");
   element("me").textContent = name;
-  listPeople();
 }
 
 function showEmpty() {
   element("empty").hidden = !live || !element("refusal").hidden || messages.children.length + pending.children.length > 0;
 }
 
-function showUnread(number) {
-  unread = number;
-  element("newer").hidden = unread === 0;
-  element("newer").textContent = unread === 1 ? "1 new message" : `${unread} new messages`;
+function showUnread(count) {
+  unread = count;
+  element("newer").hidden = following || unread === 0;
+  element("newer").textContent = say("newer", unread);
+  showTitle();
+}
+
+function showTitle() {
+  document.title = `${unread ? `(${number(unread)}) ` : ""}${room} · Redpoll`;
 }
 
 function scrollToEnd() {
   following = true;
   log.scrollTop = log.scrollHeight;
-  showUnread(0);
+  if (!document.hidden) showUnread(0);
 }
 
 // Small things.
@@ -494,6 +524,23 @@ function remember(storage, key, value) {
     // As above.
   }
   return value;
+}
+
+/** A name as the server takes it: a tab may have come with what was pasted. */
+function cleaned(name) {
+  return name.replace(/[\p{Cc}\p{Cs}]+/gu, " ").trim();
+}
+
+/** The name in a token, which is not checked here. */
+function subjectOf(token) {
+  try {
+    const [, claims] = token.split(".");
+    const bytes = Uint8Array.from(atob(claims.replaceAll("-", "+").replaceAll("_", "/")), (character) => character.charCodeAt(0));
+    const { sub } = JSON.parse(new TextDecoder().decode(bytes));
+    return typeof sub === "string" ? sub : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function randomName() {

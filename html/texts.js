@@ -13,11 +13,14 @@
  * writes them; text is left as it is.
  */
 
-export const language = navigator.languages?.find((name) => /^(en|zh)\b/i.test(name))?.slice(0, 2).toLowerCase() ?? "en";
+/** For dates and numbers: the visitor's English may be that of any country. */
+export const locale = navigator.languages?.find((name) => /^(en|zh)\b/i.test(name)) ?? "en";
+
+export const language = locale.slice(0, 2).toLowerCase();
 
 const column = language === "zh" ? 1 : 0;
-const plurals = new Intl.PluralRules(language);
-const numbers = new Intl.NumberFormat(language);
+const plurals = new Intl.PluralRules(locale);
+const numbers = new Intl.NumberFormat(locale);
 export const number = (value) => numbers.format(value);
 
 /** Attributes with words in them; `data-aria-label="key"` is to an attribute what `data-text="key"` is to the content. */

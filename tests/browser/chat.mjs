@@ -1,14 +1,30 @@
 /**
- * The chat room at `/`: four windows, one on each transport.
+ * The chat room at `/`: four windows, one on each transport; and what one window shows of links, new messages, keys,
+ * languages and tokens.
  *
  *     node tests/browser/chat.mjs target/release/redpoll
  *
  * SCREENSHOTS=DIR saves what it looks like. CHROMIUM names the browser if it is not /usr/bin/chromium.
  */
+import { execFileSync } from "node:child_process";
 import { check, checkEqual, openWindow, run, shoot, sleep, startBrowser, startLine, startServer, until } from "./harness.mjs";
 
 const transports = ["websocket", "sse", "long-poll", "poll"];
+/** What the others see of it. */
+const seen = { "websocket": "over WebSocket", "sse": "over an event stream", "long-poll": "by polling", "poll": "by polling" };
+const own = { ...seen, "long-poll": "over long polling", "poll": "over short polling" };
 const names = { "websocket": "Ann", "sse": "Björk", "long-poll": "陈小鸟", "poll": "Dee" };
+
+/** What is said, and what of it leads where. */
+const linked = [
+  ["see https://example.com/a?b=c&d=%20#e.", { "https://example.com/a?b=c&d=%20#e": "https://example.com/a?b=c&d=%20#e" }],
+  ["(https://example.com/a_(b)) and [http://example.com/c]!", { "https://example.com/a_(b)": "https://example.com/a_(b)", "http://example.com/c": "http://example.com/c" }],
+  ["看https://example.com/茶，http://example.com/x。好", { "https://example.com/": "https://example.com/", "http://example.com/x": "http://example.com/x" }],
+  ["\u201chttps://EXAMPLE.com\u201d, <http://[::1]:8080/>", { "https://EXAMPLE.com": "https://example.com/", "http://[::1]:8080/": "http://[::1]:8080/" }],
+  ["javascript:alert(1) data:text/html,x ftp://example.com/ //example.com www.example.com xhttps://example.com", {}],
+  ["https:// http://[ https://a:b/ http://bank.example@example.com/ https://%zz/", {}],
+  [`https://example.com/"onmouseover="alert(1)`, { "https://example.com/": "https://example.com/" }],
+];
 
 /** Everything sent so far, each text once. */
 const sent = [];
@@ -40,6 +56,8 @@ await run(async (binary, cleanup) => {
   for (const window of windows) await switchTransports(window, windows);
   await otherPrograms(server, windows);
   await readerWhoScrolledBack(windows[0], windows);
+  await whoLeaves(browser, server, windows[0]);
+  await Promise.all([links, titleMark, keysOnly, inChinese, nothingMoves, withTokens].map((test) => test(browser, server, binary, cleanup)));
 
   server = await restart(server, binary, windows);
   for (const { transport, faults } of windows) checkEqual(faults, [], `${transport}: no exception, dialog, warning or policy violation`);
@@ -131,15 +149,30 @@ async function markupStaysText(windows) {
 }
 
 async function whoIsHere(windows) {
-  const everyone = Object.values(names).sort();
   for (const { page, transport } of windows) {
-    const listed = async () => (await page.locator("#people bdi").allTextContents()).sort();
-    await until(async () => JSON.stringify(await listed()) === JSON.stringify(everyone), 15_000);
-    checkEqual(await listed(), everyone, `${transport}: everyone is listed`);
+    const expected = transports.map((other) => (other === transport ? `${names[other]} ${own[other]} you` : `${names[other]} ${seen[other]}`));
+    await lists(page, expected, `${transport}: everyone is listed, with their transports`);
+    checkEqual(await page.locator("#people-count").innerText(), "4", `${transport}: and counted`);
+    checkEqual(await page.locator("#people-by li").evaluateAll((items) => items.map(({ title }) => title)), ["1 over WebSocket", "1 over an event stream", "2 by polling"], `${transport}: by transport too`);
   }
-  const counts = () => windows[3].page.locator("[data-count]").allTextContents();
-  await until(async () => JSON.stringify((await counts()).slice(0, 2)) === '["1","1"]', 15_000);
-  checkEqual((await counts()).slice(0, 2), ["1", "1"], "the server's count of sockets and streams is shown");
+}
+
+async function lists(page, expected, what) {
+  const listed = () => page.locator("#people li").evaluateAll((items) => items.map((item) => {
+    const [name, how, note] = ["bdi", "title", "span"].map((tag) => item.querySelector(tag)?.textContent);
+    return [name, how, note].filter(Boolean).join(" ");
+  }).sort());
+  await until(async () => JSON.stringify(await listed()) === JSON.stringify(expected.toSorted()), 30_000);
+  checkEqual(await listed(), expected.toSorted(), what);
+}
+
+/** One that polls is missed later: see room.mjs. */
+async function whoLeaves(browser, server, { page }) {
+  const here = async () => (await page.locator("#people bdi").allTextContents()).includes("Eve");
+  const eve = await enter(browser, server, "lobby", "Eve");
+  check(await until(here, 30_000), "whoever comes is listed");
+  await eve.context.close();
+  check(await until(async () => !await here(), 30_000), "and whoever closes the window is not any more");
 }
 
 async function reload(window, windows) {
@@ -213,9 +246,11 @@ async function readerWhoScrolledBack({ page }, windows) {
   await say(windows[1], "a reader is far above");
   await until(() => page.locator("#newer").isVisible());
   checkEqual(await log.evaluate((node) => node.scrollTop), 0, "a reader who has scrolled back is left alone");
-  check((await page.locator("#newer").textContent()).startsWith("1 "), "and told how many messages are new");
+  checkEqual(await page.locator("#newer").innerText(), "1 new message", "and told how many messages are new");
+  checkEqual(await page.title(), "(1) lobby · Redpoll", "by the title too");
   await page.locator("#newer").click();
   check(await until(() => log.evaluate((node) => node.scrollHeight - node.scrollTop - node.clientHeight < 2)), "and brought to them by a click");
+  checkEqual(await page.title(), "lobby · Redpoll", "after which there is nothing new");
   await everyoneSees(windows, "scrolled back");
 }
 
@@ -230,4 +265,188 @@ async function restart(server, binary, windows) {
   await everyoneSees(windows, "after a restart");
   await shoot(windows[0].page, "restarted");
   return next;
+}
+
+// One window.
+
+async function enter(browser, server, room, name, options) {
+  const window = await openWindow(browser, options);
+  await window.page.goto(`${server.origin}/?room=${room}`);
+  await window.page.locator("#name").fill(name);
+  await window.page.locator("#enter").click();
+  await isConnected(window.page, 30_000);
+  return window;
+}
+
+function publish(server, room, body) {
+  return fetch(`${server.origin}/channel/${room}`, { method: "POST", body });
+}
+
+async function links(browser, server) {
+  const { page, context, faults } = await enter(browser, server, "links", "Ann");
+  for (const [text] of linked) await publish(server, "links", text);
+  await until(async () => await page.locator("#messages .message").count() === linked.length);
+  const rows = await page.locator("#messages .text").evaluateAll((texts) => texts.map((text) => [
+    text.textContent, Object.fromEntries([...text.querySelectorAll("a")].map((link) => [link.textContent, link.getAttribute("href")])),
+  ]));
+  for (const [index, expected] of linked.entries()) checkEqual(rows[index], expected, `links of: ${expected[0]}`);
+  const kinds = await page.locator("#messages a").evaluateAll((all) => [...new Set(all.map(({ rel, target }) => `${rel}; ${target}`))]);
+  checkEqual(kinds, ["noopener noreferrer nofollow; _blank"], "a link opens beside the chat and tells nobody where it was");
+  checkEqual(faults, [], "links: no fault");
+  await context.close();
+}
+
+async function titleMark(browser, server) {
+  const { page, context } = await enter(browser, server, "marks", "Ann");
+  const hide = (hidden) => page.evaluate((hidden) => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+  await until(() => page.locator("#log[aria-live=polite]").count());
+  await publish(server, "marks", "seen");
+  await until(() => page.locator("#messages .message").count());
+  checkEqual(await page.title(), "marks · Redpoll", "what is seen at once leaves no mark in the title");
+  await hide(true);
+  for (let count = 1; count <= 3; count++) await publish(server, "marks", `unseen ${count}`);
+  await until(async () => await page.locator("#messages .message").count() === 4);
+  checkEqual(await page.title(), "(3) marks · Redpoll", "in a hidden window messages are counted in the title");
+  await hide(false);
+  checkEqual(await page.title(), "marks · Redpoll", "until it is seen");
+  await context.close();
+}
+
+/** Who has no mouse. */
+async function keysOnly(browser, server) {
+  const { page, context, faults } = await openWindow(browser);
+  await page.goto(`${server.origin}/?room=keys`);
+  await isConnected(page);
+  const unseen = [];
+  const focused = () => page.evaluate(() => {
+    const element = document.activeElement;
+    const outlines = [element, element.closest("label")].filter(Boolean).map((shown) => getComputedStyle(shown).outlineStyle);
+    return { id: element.id || element.name || element.textContent, isSeen: outlines.some((style) => style !== "none") };
+  });
+  const go = async (key, to) => {
+    for (let count = 0; count < 30; count++) {
+      await page.keyboard.press(key);
+      const { id, isSeen } = await focused();
+      if (!isSeen) unseen.push(id);
+      if (id === to) return true;
+    }
+    return check(false, `the key ${key} leads to ${to}`);
+  };
+  await go("Tab", "transport");
+  await page.keyboard.press("ArrowDown");
+  check(await until(() => page.getByText("waiting for the next event").first().isVisible()), "an arrow key chooses a transport");
+  await go("Tab", "name");
+  await page.keyboard.type("Kay");
+  await page.keyboard.press("Enter");
+  checkEqual((await focused()).id, "text", "who has joined is where one writes");
+  await page.keyboard.type("without a mouse");
+  await page.keyboard.press("Enter");
+  check(await until(() => page.locator("#messages .own").getByText("without a mouse").isVisible()), "and Enter sends");
+  await go("Shift+Tab", "rename");
+  await page.keyboard.press("Enter");
+  checkEqual((await focused()).id, "name", "to rename is to be in the field for it");
+  await page.keyboard.press("Escape");
+  checkEqual((await focused()).id, "rename", "and to leave it is to be where one was");
+  await page.keyboard.press("Enter");
+  await page.keyboard.type("Kai");
+  await page.keyboard.press("Enter");
+  checkEqual((await focused()).id, "text", "a new name given, one writes");
+  await lists(page, ["Kai over an event stream you"], "and it is on the list in place of the old one");
+  checkEqual(unseen, [], "wherever the keys lead, it can be seen");
+  checkEqual(faults, [], "keys: no fault");
+  await context.close();
+}
+
+async function inChinese(browser, server) {
+  const { page, context, faults } = await enter(browser, server, "cha", "小红", { locale: "zh-CN" });
+  checkEqual(await page.locator("html").getAttribute("lang"), "zh-CN", "a Chinese browser gets the page in Chinese");
+  await publish(server, "cha", "hello");
+  await lists(page, ["小红 经 WebSocket 你"], "with its list");
+  checkEqual(await page.locator("#status-heard").textContent(), "已连接：在打开的套接字上等待", "and what is going on");
+  await until(() => page.locator("#messages .message").count());
+  const foreign = await page.evaluate(() => {
+    const marks = [...document.querySelectorAll("[data-text]:not(noscript *)")].map((element) => element.textContent);
+    const attributes = ["aria-label", "placeholder", "title"].flatMap((name) => [...document.querySelectorAll(`[${name}]`)].map((element) => element.getAttribute(name)));
+    const made = [...document.querySelectorAll(".about .name, button, label, title:not(head *), #people-by title")].map((element) => element.textContent);
+    return [...marks, ...attributes, ...made].filter((text) => !/[\u4e00-\u9fff]|^WebSocket$|\d年/.test(text.trim()));
+  });
+  checkEqual(foreign, [], "all of it");
+  await shoot(page, "chinese");
+  checkEqual(faults, [], "Chinese: no fault");
+  await context.close();
+}
+
+/** What is on the page stays where it is while it loads, people come, messages arrive and the connection is lost. */
+async function nothingMoves(browser, server) {
+  await Promise.all([{ width: 360, height: 640 }, { width: 1280, height: 800 }].map(async (viewport) => {
+    const line = await startLine(() => server.port);
+    const { page, context } = await openWindow(browser, { viewport });
+    await page.addInitScript(() => {
+      globalThis.shifts = 0;
+      const observer = new PerformanceObserver((list) => { for (const { value } of list.getEntries()) globalThis.shifts += value; });
+      observer.observe({ type: "layout-shift", buffered: true });
+    });
+    const room = `still${viewport.width}`;
+    await page.goto(`${line.origin}/?room=${room}`);
+    await page.locator("#empty").waitFor();
+    await page.locator("#name").fill("Ann");
+    await page.locator("#enter").click();
+    const visitors = await Promise.all(["Bo", "Cy", "Di", "Ed", "Flo", "Gus", "Hal"].map((name) => {
+      return fetch(`${server.origin}/channel/${room}?name=${name}`, { headers: { Accept: "text/event-stream" } });
+    }));
+    for (let count = 1; count <= 20; count++) await publish(server, room, `message ${count}`);
+    await until(async () => await page.locator("#messages .message").count() === 20);
+    check(await until(async () => await page.locator("#people-count").innerText() === "8", 30_000), `eight come at ${viewport.width} pixels`, await page.locator("#people-count").innerText());
+    for (const { body } of visitors) await body.cancel();
+    await page.locator("#text").fill("one's own");
+    await page.locator("#text").press("Enter");
+    await until(() => page.locator("#messages .own").count());
+    await line.cut();
+    await until(() => page.locator("#countdown").innerText());
+    await sleep(1_500);
+    await line.mend();
+    await isConnected(page, 30_000);
+    await sleep(300);
+    const moved = await page.evaluate(() => globalThis.shifts);
+    check(moved < 0.05, `nothing moves at ${viewport.width} pixels`, moved);
+    await page.locator("body").evaluate((body) => { body.style.marginTop = "200px"; });
+    check(await until(() => page.evaluate((moved) => globalThis.shifts > moved + 0.05, moved)), "and if it did, that would be seen");
+    await context.close();
+    await line.stop();
+  }));
+}
+
+async function withTokens(browser, _, binary, cleanup) {
+  const secret = "0123456789abcdef0123456789abcdef";
+  const server = await startServer(binary, 0, ["--secret", secret]);
+  cleanup(() => server.stop());
+  const mint = (...options) => execFileSync(binary, ["token", "--secret", secret, ...options], { encoding: "utf8" }).trim();
+  const open = async (query) => {
+    const window = await openWindow(browser);
+    await window.page.goto(`${server.origin}/?room=tea${query}`);
+    return window;
+  };
+  const refused = async (query, words, what) => {
+    const { page, context } = await open(query);
+    check(await until(() => page.locator("#refusal").getByText(words).isVisible()), what, await page.locator("#refusal").innerText());
+    checkEqual(await page.locator("form:visible").count(), 0, "and there is nothing to fill in");
+    await context.close();
+  };
+  await refused("", "A token is needed here", "where tokens are needed, a page without one says so");
+  await refused(`&token=${mint("--sub", "ann", "--subscribe", "coffee")}`, "does not let you into this room", "one for another room says so");
+  const token = mint("--sub", "Zoë", "--subscribe", "tea", "--publish", "tea", "--expires", "6s");
+  const { page, context } = await open(`&token=${token}`);
+  check(await isConnected(page), "with a token in its address the page is let in");
+  checkEqual([await page.locator("#name").isVisible(), await page.locator("#rename").isDisabled()], [false, true], "and asks for no name");
+  await page.locator("#text").fill("hello");
+  await page.locator("#text").press("Enter");
+  check(await until(() => page.locator("#messages .own").count()), "it can write");
+  await lists(page, ["Zoë over WebSocket you"], "it is listed by the token's name");
+  checkEqual(await page.evaluate((token) => document.documentElement.outerHTML.includes(token), token), false, "and shows the token nowhere");
+  check(await until(() => page.locator("#refusal").getByText("The token is not accepted").isVisible(), 30_000), "when the token has expired, that is said");
+  checkEqual(await page.locator("#messages .own").isVisible(), true, "and what was said is still there");
+  await context.close();
 }
