@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use redpoll::Position;
 use redpoll::wire::command::{self, Command, Data};
 use redpoll::wire::envelope::{Payload, push_envelope};
-use redpoll::{Position, Since};
 use serde_json::Value;
 
 use super::{Ending, Output, Subscribe, Url, output};
@@ -41,8 +41,8 @@ impl Place {
 
     /// Takes the part behind the `~`, which is the client's own whatever has come.
     fn observe(&mut self, text: &str) {
-        if let Since::After(position) = Since::of_presence(text) {
-            self.of_presence = Some(position.offset);
+        if let Some((_, place)) = text.split_once('~') {
+            self.of_presence = place.parse().ok();
         }
     }
 }
