@@ -224,7 +224,8 @@ impl Oracle {
         assert_eq!(published.position.epoch, self.epoch, "the epoch changed");
         let offset = published.position.offset;
         let Some(channel) = self.find(&published.channel) else { return };
-        assert!(payload.data.is_empty() || self.made.contains(&payload.data), "published what nobody has sent");
+        let sent = payload.data.is_empty() || self.made.contains(&payload.data);
+        assert!(sent, "nobody has sent {:?} to {}", String::from_utf8_lossy(&payload.data), published.channel);
         assert!(!self.forbidden.contains(&payload.data), "published what was sent after a Close");
         let log = &mut self.channels[channel];
         if let Some(known) = log.entries.get(&offset) {

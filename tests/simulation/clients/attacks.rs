@@ -122,17 +122,17 @@ impl Kind {
 
     /// What a connection begins with; all of it goes at once.
     pub(super) fn opening(self, number: u64, scene: &mut Scene) -> Vec<u8> {
-        let post = |length: &str| format!("POST /channel/attack HTTP/1.1\r\nHost: redpoll\r\n{length}\r\n\r\n");
+        let post = |length: &str| format!("POST /channel/flood HTTP/1.1\r\nHost: redpoll\r\n{length}\r\n\r\n");
         let known = scene.oracle.channels[0].name.clone();
         match self {
             Kind::SlowContent => post("Content-Length: 60000"),
             Kind::SlowChunks => post("Transfer-Encoding: chunked"),
-            Kind::SlowMessage => websocket("attack", ""),
-            Kind::Fragments => return [websocket("attack", "").as_bytes(), b"\x02\x80abcd"].concat(),
+            Kind::SlowMessage => websocket("flood", ""),
+            Kind::Fragments => return [websocket("flood", "").as_bytes(), b"\x02\x80abcd"].concat(),
             Kind::GreedySocket => websocket(&known, ""),
             Kind::GreedyCommands | Kind::Restless => websocket(&known, COMMANDS),
             Kind::GreedySubscriber => {
-                let names: Vec<String> = (0..32).map(|name| format!("attack-{number}-{name}")).collect();
+                let names: Vec<String> = (0..32).map(|name| format!("flood-{number}-{name}")).collect();
                 websocket(&names.join(","), COMMANDS)
             }
             Kind::Deaf => match scene.network.random.below(5) {
@@ -176,12 +176,12 @@ impl Kind {
                 frames::push_frame(&mut bytes, FIN | opcode, &payload.data, &mut scene.network.random);
             }
             Kind::GreedyCommands => {
-                push_command(&mut bytes, &format!(r#"{{"publish":"attack","data":"{:9000}"}}"#, ""), scene)
+                push_command(&mut bytes, &format!(r#"{{"publish":"flood","data":"{:9000}"}}"#, ""), scene)
             }
             Kind::GreedySubscriber => {
                 for _ in 0..20 {
                     let name = scene.network.random.below(400);
-                    push_command(&mut bytes, &format!(r#"{{"subscribe":"attack-{number}-{name}"}}"#), scene);
+                    push_command(&mut bytes, &format!(r#"{{"subscribe":"flood-{number}-{name}"}}"#), scene);
                 }
             }
             Kind::Restless => {
@@ -193,7 +193,7 @@ impl Kind {
             Kind::Keys => {
                 for _ in 0..50 {
                     let key = scene.network.random.next();
-                    let head = "POST /channel/attack-keys HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n";
+                    let head = "POST /channel/flood-keys HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n";
                     bytes.extend_from_slice(format!("{head}Idempotency-Key: {key:0100}\r\n\r\n").as_bytes());
                 }
             }
@@ -228,24 +228,25 @@ fn websocket(names: &str, fields: &str) -> String {
     )
 }
 
-/// Something that others send, with a few bytes changed, left out, put in or doubled.
+/// Something that others send, with a few bytes changed, left out, put in or doubled. Its channels are called what does
+/// not become the name of one that is watched by that: `/channel/a?tack` would.
 fn mangled(random: &mut Random) -> Vec<u8> {
     let model = match random.below(7) {
-        0 => "POST /channel/attack HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello".into(),
+        0 => "POST /channel/flood HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello".into(),
         1 => {
-            let head = "PUT /channel/attack,attack-1?event=e HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let head = "PUT /channel/flood,flood-1?event=e HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
             format!("{head}5;a=b\r\nhello\r\n0\r\nTrailer: x\r\n\r\n")
         }
-        2 => "GET /channel/attack?since=5f3a-1&wait=1&limit=2 HTTP/1.1\r\nHost: h\r\n\r\n".repeat(3),
-        3 => "GET /channel/attack HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\nLast-Event-ID: 5f3a-1\r\n\r\n"
+        2 => "GET /channel/flood?since=5f3a-1&wait=1&limit=2 HTTP/1.1\r\nHost: h\r\n\r\n".repeat(3),
+        3 => "GET /channel/flood HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\nLast-Event-ID: 5f3a-1\r\n\r\n"
             .into(),
-        4 => "DELETE /channel/attack HTTP/1.1\r\nHost: h\r\n\r\nOPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n".into(),
-        5 => websocket("attack", "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=9\r\n"),
-        _ => websocket("attack", COMMANDS),
+        4 => "DELETE /channel/flood HTTP/1.1\r\nHost: h\r\n\r\nOPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n".into(),
+        5 => websocket("flood", "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=9\r\n"),
+        _ => websocket("flood", COMMANDS),
     };
     let mut bytes = model.into_bytes();
     let commands =
-        [r#"{"subscribe":"attack-2","since":"5f3a-1","ack":1}"#, r#"{"publish":"attack","base64":"aGk=","ack":2}"#];
+        [r#"{"subscribe":"flood-2","since":"5f3a-1","ack":1}"#, r#"{"publish":"flood","base64":"aGk=","ack":2}"#];
     for command in commands {
         frames::push_frame(&mut bytes, FIN | TEXT, command.as_bytes(), random);
     }
