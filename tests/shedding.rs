@@ -312,6 +312,29 @@ fn a_publication_is_refused_only_when_nothing_is_left_to_be_shed() {
     }
 }
 
+/// A text in JSON is up to six times as long, and is kept while a part of it is written.
+#[test]
+fn what_is_encoded_for_readers_who_take_a_part_of_it_stays_within_the_budget() {
+    let mut rig = rig();
+    let heard: Vec<Client> = (0..10).map(|number| rig.websocket(&format!("/channel/long-{number}"), None)).collect();
+    for number in 0..10 {
+        rig.publish(&format!("long-{number}"), &"\u{1}".repeat(60_000));
+    }
+    rig.settle();
+    let slow: Vec<Client> = (0..10).map(|_| rig.connect_with(200_000)).collect();
+    let _others = fill_heard(&mut rig, BUDGET * 13 / 16);
+    let before = held(&rig.engine.metrics());
+    for (number, slow) in slow.iter().enumerate() {
+        rig.send(slow, get(&format!("/channel/long-{number}?form=json&since=last"), EVENT_STREAM));
+        rig.turn();
+        let held = held(&rig.engine.metrics());
+        assert!(held <= BUDGET, "{held} bytes are held after {number} more, {before} before");
+        assert!(slow.is_closed(), "what it has taken in part cannot be kept for it");
+    }
+    assert!(heard.iter().all(|client| !client.is_closed()), "who reads goes on");
+    assert_eq!(rig.engine.metrics().shed_readers, 10);
+}
+
 #[test]
 fn an_answer_that_is_not_taken_stays_within_the_budget_though_another_request_waits() {
     let mut rig = rig();

@@ -31,9 +31,11 @@ impl Connection {
             && (backlog.written < backlog.output.len() || backlog.pinned.is_some() && evicted())
     }
 
-    /// Output of its own that its peer has not taken.
+    /// What its peer has not taken of what was begun: output of its own, and what others may have been written whole.
     fn unwritten_bytes(&self) -> usize {
-        self.backlog.as_ref().map_or(0, |backlog| backlog.output.len() - backlog.written)
+        let Some(backlog) = &self.backlog else { return 0 };
+        let pinned = backlog.pinned.as_ref().map_or(0, |(bytes, written)| bytes.len() - written);
+        pinned + backlog.output.len() - backlog.written
     }
 }
 

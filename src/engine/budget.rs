@@ -8,7 +8,7 @@
 //!
 //! Each is done where more than seven eighths of the budget are held after the one before, and ends at three quarters,
 //! so that it is done seldom. Whatever would go beyond the budget in between, or when all this was not enough, is
-//! refused: a publication, a subscription, an answer that its peer does not take.
+//! refused: a publication, a subscription, an answer or a message that its peer does not take at once.
 
 use super::{Engine, Slot, Stream};
 use crate::connection::{ConnectionId, World};
@@ -50,6 +50,9 @@ impl<S: Stream> Engine<S> {
         self.keep_budget();
         if self.world.hub.memory.is_overdrawn() {
             self.visit(id, |visit| visit.refuse_growth());
+            // What was encoded for it alone is held by the channel, which can now let go of it.
+            self.world.hub.memory.look_again();
+            self.keep_budget();
         }
     }
 

@@ -114,6 +114,11 @@ impl Memory {
         (self.futile_bytes, self.again_ms) = (self.total(), now_ms + SHED_AGAIN_MS);
     }
 
+    /// Something has become free to be shed.
+    pub(crate) fn look_again(&mut self) {
+        self.again_ms = 0;
+    }
+
     /// Whether nothing is left to be shed.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.exhausted

@@ -262,7 +262,7 @@ impl Subscriber {
             Arrival::Reset => {
                 let Some(mut line) = self.line.take() else { return };
                 let by_the_book = match &line.session {
-                    Session::WebSocket(socket) => !socket.unruly && !socket.is_silent(),
+                    Session::WebSocket(socket) => !socket.unruly && !socket.is_silent() && !line.given_up,
                     _ => !is_ending(&line, scene),
                 };
                 let shaken = scene.oracle.is_shaken(line.came_at);
