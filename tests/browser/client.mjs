@@ -22,6 +22,7 @@ await run(async (binary, cleanup) => {
 
   await silence(browser, line, server);
   await theOtherNetwork(browser, server);
+  await offlineAndOnline(browser, server);
   await refusals(browser, server, client);
   await namedEvents(server, client);
   await streamsOfAllKinds(client, cleanup);
@@ -99,6 +100,27 @@ async function theOtherNetwork(browser, server) {
     return heard.states.map(({ state }) => state);
   });
   checkEqual(states, ["connecting", "connected", "connecting", "connected"], "a connection that seems to work is made anew when the network comes back");
+  await page.context().close();
+}
+
+/** The browser itself goes offline, as on a train. Streams that are open then go on in this browser, and are made anew. */
+async function offlineAndOnline(browser, server) {
+  const page = await openClient(browser, server.origin);
+  const names = ["websocket", "sse", "long-poll", "poll"];
+  await page.evaluate((names) => {
+    window.all = names.map((transport) => follow("/channel/offline", { transport, patience: 1, interval: 0.5, wait: 1 }));
+  }, names);
+  const last = () => page.evaluate(() => all.map(({ states }) => states.at(-1).state));
+  check(await until(async () => (await last()).every((state) => state === "connected")), "online, all are connected");
+  await page.context().setOffline(true);
+  check(await until(async () => (await last()).slice(2).every((state) => state === "reconnecting")), "offline, who polls is not", JSON.stringify(await last()));
+  await fetch(`${server.origin}/channel/offline`, { method: "POST", body: "on the train" });
+  await sleep(1000);
+  await page.context().setOffline(false);
+  check(await until(async () => (await last()).every((state) => state === "connected")), "online again, all are connected", JSON.stringify(await last()));
+  const heard = () => page.evaluate(() => all.map(({ messages }) => messages));
+  await until(async () => (await heard()).every(({ length }) => length > 0));
+  checkEqual(await heard(), names.map(() => ["on the train"]), "and have what they missed, once");
   await page.context().close();
 }
 
