@@ -22,6 +22,8 @@ export class Chart {
   /** What each series is called, and how its value is found. */
   #series;
   #values;
+  /** What the series read in each sample that is still shown: once is enough. */
+  #read = new WeakMap();
   /** Where there is a limit, the value that it has. */
   #limit;
 
@@ -46,7 +48,10 @@ export class Chart {
 
   /** @param samples  each with `ms`, when it was, and what the series read */
   show(samples) {
-    const rows = samples.map((sample) => ({ ms: sample.ms, values: this.#series.map(([, read]) => read(sample)) }));
+    const rows = samples.map((sample) => {
+      if (!this.#read.has(sample)) this.#read.set(sample, { ms: sample.ms, values: this.#series.map(([, read]) => read(sample)) });
+      return this.#read.get(sample);
+    });
     const last = rows.at(-1)?.values ?? [];
     this.#values.forEach((value, index) => { value.textContent = last[index] === undefined ? "–" : this.#format(last[index]); });
     const limit = samples.length ? this.#limit(samples.at(-1)) : undefined;
