@@ -12,8 +12,8 @@ pub(super) struct Delay {
 }
 
 impl Delay {
-    pub(super) fn wake(&mut self) {
-        self.woke.get_or_insert_with(Instant::now);
+    pub(super) fn wake(&mut self, woke: Instant) {
+        self.woke.get_or_insert(woke);
     }
 
     /// A turn has ended with so many deliveries since the start, and maybe not with the last one. Returns how long they

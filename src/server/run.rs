@@ -54,8 +54,13 @@ struct Clock {
 
 impl Clock {
     fn now(&self) -> Now {
+        self.at(Instant::now())
+    }
+
+    /// The same for a moment that has just been looked at.
+    fn at(&self, present: Instant) -> Now {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { monotonic_ms: self.start.elapsed().as_millis() as u64, unix_ms: unix.as_millis() as u64 }
+        Now { monotonic_ms: (present - self.start).as_millis() as u64, unix_ms: unix.as_millis() as u64 }
     }
 }
 
@@ -99,8 +104,9 @@ impl Loop {
                 Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
                 polled => polled?,
             }
-            self.delay.wake();
-            let now = self.clock.now();
+            let woke = Instant::now();
+            self.delay.wake(woke);
+            let now = self.clock.at(woke);
             self.waits = false;
             for index in std::mem::take(&mut self.unaccepted) {
                 self.accept(index, now);
