@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use rustix::process::geteuid;
 
-use crate::served::{BINARY, Served, read_until, wait_until};
+use crate::served::{BINARY, Served, mint, read_until, wait_until};
 
 /// Whether the rest of a test can be done. Past the harness, which would keep it to itself.
 fn is_root(test: &str) -> bool {
@@ -116,11 +116,8 @@ fn who_starts_as_root_serves_a_low_port_and_keeps_nothing_of_root() {
 
     assert!(served.say("GET /", "").ends_with("within"));
     assert!(served.say("GET /link.txt", "").starts_with("HTTP/1.1 404 "));
-    let token = Command::new(BINARY)
-        .args(["token", "--secret-file", &secret, "--subscribe", "a", "--publish", "a", "--status"])
-        .output();
-    let token = String::from_utf8(token.expect("a token is made").stdout).expect("text");
-    let bearer = format!("Authorization: Bearer {}\r\n", token.trim());
+    let token = mint(&["--secret-file", &secret, "--subscribe", "a", "--publish", "a", "--status"]);
+    let bearer = format!("Authorization: Bearer {token}\r\n");
     let mut events = served.connect();
     let subscribe = format!("GET /channel/a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{bearer}\r\n");
     events.write_all(subscribe.as_bytes()).expect("taken");

@@ -1,9 +1,8 @@
 //! `/lab/wire`: what the lab is told of its own connections, against what went over real sockets.
 
 use std::io::{Read, Write};
-use std::process::Command;
 
-use crate::served::{BINARY, Served, read_until};
+use crate::served::{Served, mint, read_until};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
@@ -39,9 +38,8 @@ fn who_may_not_subscribe_is_not_told() {
     let secret = ["--secret", "0123456789abcdef0123456789abcdef"];
     let served = Served::start(&secret);
     assert_eq!(wire(&served, &format!("channel=lab-a&tap={KEY}"), "").0, "401");
-    let mint = [&["token"], &secret[..], &["--subscribe", "lab-a*"]].concat();
-    let minted = Command::new(BINARY).args(mint).output().expect("the binary runs");
-    let bearer = format!("Authorization: Bearer {}\r\n", String::from_utf8_lossy(&minted.stdout).trim());
+    let token = mint(&[&secret[..], &["--subscribe", "lab-a*"]].concat());
+    let bearer = format!("Authorization: Bearer {token}\r\n");
     for (channel, status) in [("lab-a", "200"), ("lab-a,lab-ab", "200"), ("lab-a,b", "403"), ("lab-a,,", "400")] {
         assert_eq!(wire(&served, &format!("channel={channel}&tap={KEY}"), &bearer).0, status, "{channel}");
     }

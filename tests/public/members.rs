@@ -2,9 +2,8 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::process::Command;
 
-use crate::served::{BINARY, Served, read_until};
+use crate::served::{Served, mint, read_until};
 
 const SECRET: &str = "a secret of 32 bytes, no fewer..";
 
@@ -69,11 +68,8 @@ fn the_list_of_members_is_a_resource_like_the_others() {
 fn where_there_are_tokens_their_subject_is_the_name_and_no_other() {
     let served = Served::start(&["--secret", SECRET]);
     let field = |arguments: &[&str]| {
-        let mut command = Command::new(BINARY);
-        command.args(["token", "--subscribe", "a"]).args(arguments).env("REDPOLL_SECRET", SECRET);
-        let token = command.output().expect("the binary starts");
-        assert!(token.status.success(), "{}", String::from_utf8_lossy(&token.stderr));
-        format!("Authorization: Bearer {}\r\n", String::from_utf8_lossy(&token.stdout).trim())
+        let token = mint(&[&["--secret", SECRET, "--subscribe", "a"], arguments].concat());
+        format!("Authorization: Bearer {token}\r\n")
     };
     let (ann, nobody, nonsense) = (field(&["--sub", "ann"]), field(&[]), field(&["--sub", &"x".repeat(129)]));
     let _streams = [stream(&served, "?name=bob", &ann), stream(&served, "?name=bob", &nobody)];

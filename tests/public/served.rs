@@ -82,6 +82,13 @@ impl Drop for Served {
     }
 }
 
+/// What `redpoll token` prints.
+pub(crate) fn mint(arguments: &[&str]) -> String {
+    let minted = Command::new(BINARY).arg("token").args(arguments).env_clear().output().expect("the binary runs");
+    assert!(minted.status.success(), "{}", String::from_utf8_lossy(&minted.stderr));
+    String::from_utf8(minted.stdout).expect("text").trim().to_owned()
+}
+
 /// Reads what has come and does come, until it has `part`.
 pub(crate) fn read_until(stream: &mut impl Read, part: &str) -> String {
     let (mut text, mut byte) = (String::new(), [0]);
