@@ -12,13 +12,11 @@
  */
 import { say, translate } from "/chat-texts.js";
 import { Members } from "/chat-members.js";
+import { token } from "/page.js";
 import { subscribe } from "/redpoll.js";
 import { locale, number } from "/texts.js";
 
-const query = new URLSearchParams(location.search);
-const room = query.get("room") || "lobby";
-/** There is no other way for it to come, but the cookie, which the browser sends by itself. */
-const token = query.get("token") ?? undefined;
+const room = new URLSearchParams(location.search).get("room") || "lobby";
 const channel = `/channel/${encodeURIComponent(room)}`;
 const transports = ["websocket", "sse", "long-poll", "poll"];
 

@@ -1,5 +1,6 @@
 /** The lab's proxy check: what passes between this page and the server, and what to tell whatever stands between. */
 import { say } from "/lab-texts.js";
+import { sleep } from "/page.js";
 import { size, time } from "/texts.js";
 
 const chunks = 8;
@@ -211,8 +212,4 @@ function event(target, name, limitMs) {
 async function until(holds, limitMs) {
   const end = performance.now() + limitMs;
   while (!holds() && performance.now() < end) await sleep(50);
-}
-
-function sleep(ms) {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

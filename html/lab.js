@@ -8,10 +8,10 @@
 import { check } from "/lab-check.js";
 import { say, translate } from "/lab-texts.js";
 import { Frames, showHandshake } from "/lab-wire.js";
+import { address, sleep } from "/page.js";
 import { subscribe } from "/redpoll.js";
 import { number, size, time } from "/texts.js";
 
-const token = new URLSearchParams(location.search).get("token");
 const channel = `lab-${randomKey().slice(0, 12)}`;
 
 const chartMs = 30_000;
@@ -33,13 +33,6 @@ let paused = false;
 let changed = false;
 let unrecorded = false;
 let trouble = "";
-
-/** An address with the token that the page was opened with. */
-function address(path, fields = {}) {
-  const url = new URL(path, location.href);
-  for (const [name, value] of Object.entries({ ...fields, ...(token && { token }) })) url.searchParams.set(name, value);
-  return url;
-}
 
 /** Not to be guessed: whoever knows it sees what went over the wire. */
 function randomKey() {
@@ -304,8 +297,4 @@ function animate(now) {
 function palette() {
   const style = getComputedStyle(document.documentElement);
   return { line: style.getPropertyValue("--line"), quiet: style.getPropertyValue("--quiet"), dot: style.getPropertyValue("--link") };
-}
-
-function sleep(ms) {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

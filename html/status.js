@@ -4,12 +4,11 @@
  *
  * A report is Prometheus text, as in `/metrics`, without what is 0: `redpoll_connections 12`.
  */
+import { address } from "/page.js";
 import { subscribe } from "/redpoll.js";
 import { Chart, chartMs } from "/status-chart.js";
 import { say, translate } from "/status-texts.js";
 import { number, size, time } from "/texts.js";
-
-const token = new URLSearchParams(location.search).get("token");
 
 const channelsMs = 5_000;
 const channelsMax = 20;
@@ -27,13 +26,6 @@ const element = (id) => document.getElementById(id);
 let samples = [];
 let heardMs = performance.now();
 let source;
-
-/** An address with the token that the page was opened with. */
-function address(path, fields = {}) {
-  const url = new URL(path, location.href);
-  for (const [name, value] of Object.entries({ ...fields, ...(token && { token }) })) url.searchParams.set(name, value);
-  return url;
-}
 
 // What is drawn.
 

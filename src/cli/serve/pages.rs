@@ -16,6 +16,7 @@ macro_rules! embedded {
 const BUILT_IN: &[(&str, &str, &[u8])] = &[
     ("/", "index.html", embedded!("index.html")),
     ("/style.css", "style.css", embedded!("style.css")),
+    ("/page.js", "page.js", embedded!("page.js")),
     ("/texts.js", "texts.js", embedded!("texts.js")),
     ("/chat.js", "chat.js", embedded!("chat.js")),
     ("/chat-members.js", "chat-members.js", embedded!("chat-members.js")),
