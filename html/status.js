@@ -123,6 +123,8 @@ async function askWhy() {
     const { detail } = await response.json().catch(() => ({}));
     return end(detail ?? String(response.status));
   }
+  // It may be served again by now.
+  void response?.body?.cancel();
   setTimeout(follow, againMs);
 }
 
