@@ -163,8 +163,8 @@ export class Subscription {
    * Publishes to the channel: over this tab's WebSocket where there is one, else with POST, in the order of the calls.
    *
    * Each message has a key by which the server knows it again. A WebSocket that ends before its answer does not say whether
-   * the message was taken: then it is sent with POST, and published once even so. A POST is repeated until it is answered,
-   * for four minutes in all.
+   * the message was taken: then it is sent again, with POST or over the next WebSocket if that is there first, until it is
+   * answered, for four minutes in all. It is published once even so.
    *
    * @param options `channel` is one of several; without it all get the message.
    * @returns an array for several channels

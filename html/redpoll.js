@@ -1,4 +1,4 @@
-/** Follows channels of Redpoll; what there is and how it works is in `redpoll.d.ts`. */
+/** Follows channels of Redpoll: `redpoll.d.ts` says how. */
 
 const publishRetryMs = 4 * 60_000;
 
@@ -9,7 +9,7 @@ export function subscribe(url, options) {
   return new Subscription(url, options);
 }
 
-export async function publish(url, data, { key = randomKey(), event, token, signal, until = Date.now() + publishRetryMs } = {}) {
+export async function publish(url, data, { key = randomKey(), event, token, signal, until = Date.now() + publishRetryMs, again } = {}) {
   const address = new URL(url, globalThis.location?.href);
   if (event) address.searchParams.set("event", event);
   const type = typeof data === "string" ? "text/plain;charset=utf-8" : "application/octet-stream";
@@ -18,7 +18,7 @@ export async function publish(url, data, { key = randomKey(), event, token, sign
   if (Date.now() > until) throw new Failure("the server could not be reached in time");
   for (let failures = 1; ; failures++) {
     try {
-      return await request(address, init, 10_000, signal);
+      return await again?.() ?? await request(address, init, 10_000, signal);
     } catch (failure) {
       const delayMs = backoff(Math.min(failures, 4), failure.retryAfterMs);
       if (signal?.aborted || failure.final || Date.now() + delayMs > until) throw failure;
@@ -49,7 +49,7 @@ export class Subscription {
   #group;
   #steal;
   #name = randomKey();
-  /** A POST waits for the publication before it, so that messages keep their order. */
+  /** A POST waits for the publication before it: they keep their order. */
   #sending = Promise.resolve();
   #unanswered = 0;
   #way;
@@ -87,13 +87,16 @@ export class Subscription {
   async publish(data, { event, channel } = {}) {
     if (this.#closing.signal.aborted) throw new Failure("the subscription is closed");
     const to = channel === undefined ? [...this.#positions.keys()] : [channel];
-    let { send } = this.#current ?? {};
-    // Not past what goes another way. And a command names one channel.
-    if (this.#unanswered && this.#way !== send || to.length > 1) send = undefined;
+    // A command names one channel.
+    const socket = () => to[1] ? undefined : this.#current?.send;
+    // Not past what goes another way.
+    const send = this.#unanswered && this.#way !== socket() ? undefined : socket();
     if (!send && this.#unanswered >= 100) throw new Failure("100 messages are waiting already");
     this.#way = send;
     this.#unanswered += 1;
-    const options = { key: randomKey(), event, token: this.#token, signal: this.#closing.signal, until: Date.now() + publishRetryMs };
+    // After silence all connections are dead but a new socket.
+    const again = () => socket()?.(to[0], data, options);
+    const options = { key: randomKey(), event, token: this.#token, signal: this.#closing.signal, until: Date.now() + publishRetryMs, again };
     const before = this.#sending;
     const post = () => publish(this.#beside(to.map(encodeURIComponent)), data, options);
     // A socket that ends may have got it through: the server knows the key.
@@ -448,7 +451,7 @@ async function overWebSocket(link) {
   throw failure;
 }
 
-/** A browser does not say why it got no WebSocket, nor a proxy that it holds a stream. A poll tells. */
+/** A browser does not say why it got no WebSocket. A poll tells. */
 async function explain(link, { late }, what) {
   await poll(link, 0);
   // The server may just have come back: twice.
@@ -673,7 +676,7 @@ async function request(address, init, limitMs, signal, read = (response) => resp
   }
 }
 
-/** Half is left to chance, so that a thousand do not come back at once. */
+/** Half is chance: a thousand must not come back at once. */
 function backoff(failures, retryAfterMs = 0) {
   const full = Math.min(250 * 2 ** failures, 30_000);
   return retryAfterMs + full * (0.5 + Math.random() / 2);
