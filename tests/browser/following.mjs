@@ -154,8 +154,8 @@ async function refusedSocket(place) {
   const states = await tab.states();
   check(states.at(-2) === "connecting sse: the server answers, but no WebSocket gets through", `${place.name}: says why`, states.join(" | "));
   place.proxy.webSocket = "pass";
-  // Twelve patiences and a quarter, if it goes well the first time.
-  await connects(place, tab, "websocket", 30_000);
+  // Twelve patiences and a quarter, and if the machine is too slow for it the first time, twice that.
+  await connects(place, tab, "websocket", 60_000);
   const after = (await tab.states()).slice(states.length);
   checkEqual(after, ["connected websocket"], `${place.name}: the better transport takes over without a break`);
   await sleep(300);
@@ -181,7 +181,7 @@ async function heldStream(place) {
   const states = await tab.states();
   check(states.at(-2) === "connecting long-poll: the server answers, but no event stream gets through", `${place.name}: says why`, states.join(" | "));
   Object.assign(place.proxy, { webSocket: "pass", stream: "pass" });
-  await connects(place, tab, "websocket", 30_000);
+  await connects(place, tab, "websocket", 60_000);
   await showsAll(place, tab, await counting.stop());
   await tab.close();
 }
@@ -230,7 +230,8 @@ async function restart(place) {
   await place.server.stop();
   place.server = await startServer(place.binary, place.server.port, ["--history", "1000"]);
   check(await until(async () => await tab.textOf("gaps") === "1", 20_000), `${place.name}: is told as a gap`, await tab.textOf("gaps"));
-  await connects(place, tab, "websocket");
+  // A server that is slow to come back may be taken for one without WebSockets at first.
+  await connects(place, tab, "websocket", 40_000);
   const after = count(place);
   await sleep(300);
   const more = await after.stop();
