@@ -1,10 +1,15 @@
 /**
- * The browser client in bad networks, in several tabs, and with tokens, in three browsers and in Node: whatever happens,
- * a page shows the numbers 1 to N, each once and in order.
+ * The browser client in bad networks, in several tabs, and with tokens, in three browsers, in Node and in Deno: whatever
+ * happens, a page shows the numbers 1 to N, each once and in order.
  *
- *     node tests/browser/following.mjs target/release/redpoll [chromium|firefox|webkit|node ...]
+ *     node tests/browser/following.mjs target/release/redpoll [chromium|firefox|webkit|node|deno ...]
  */
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { startChromium, startFirefox, startWebKit } from "./browsers.mjs";
 import { check, checkEqual, run, sleep, startServer, until } from "./harness.mjs";
@@ -13,13 +18,18 @@ import { startProxy } from "./proxy.mjs";
 const transports = ["websocket", "sse", "long-poll", "poll"];
 const secret = "a secret of the tests, 32 bytes long";
 const starts = { chromium: startChromium, firefox: startFirefox, webkit: startWebKit };
+const deno = fileURLToPath(new URL("node_modules/.bin/deno", import.meta.url));
+const runtimes = {
+  node: { name: "Node", command: [process.execPath], ...globalThis.WebSocket ? { transport: "websocket", next: "sse" } : { transport: "sse", next: "long-poll" } },
+  deno: { name: "Deno", command: [deno, "run", "--allow-all"], transport: "websocket", next: "sse" },
+};
 
 await run(async (binary, cleanup) => {
   const named = process.argv.slice(3);
-  for (const name of named.length ? named : [...Object.keys(starts), "node"]) {
+  for (const name of named.length ? named : [...Object.keys(starts), ...Object.keys(runtimes)]) {
     const began = Date.now();
-    if (name === "node") {
-      await inNode(binary, cleanup);
+    if (runtimes[name]) {
+      await inRuntime(runtimes[name], binary, cleanup);
     } else {
       const browser = await starts[name]();
       cleanup(() => browser.close());
@@ -410,39 +420,48 @@ async function lateToken(place) {
   await tab.close();
 }
 
-// Node 20, which has neither WebSocket nor EventSource nor tabs.
+// Without a browser.
 
-async function inNode(binary, cleanup) {
+/** Node 20 has neither WebSocket nor EventSource nor tabs; Deno has a WebSocket. */
+async function inRuntime({ name, command, transport, next }, binary, cleanup) {
   const server = await startServer(binary, 0, ["--secret", secret]);
   cleanup(() => server.stop());
   const proxy = await startProxy(() => server.port);
-  const source = await (await fetch(`${server.origin}/redpoll.js`)).text();
-  const { subscribe } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
-  const place = { server, channel: "node", token: await mint(binary, "10m") };
+  proxy.token = () => mint(binary, "6s");
+  const folder = await mkdtemp(join(tmpdir(), "redpoll-"));
+  cleanup(() => rm(folder, { recursive: true }));
+  const module = join(folder, "redpoll.mjs");
+  await writeFile(module, await (await fetch(`${server.origin}/redpoll.js`)).text());
+
+  const [program, ...options] = command;
+  const script = fileURLToPath(new URL("runtime.mjs", import.meta.url));
+  const child = spawn(program, [...options, script, module, proxy.origin], { stdio: ["pipe", "pipe", "inherit"] });
+  cleanup(() => child.kill());
   const states = [];
-  const numbers = [];
-  const room = subscribe(`${proxy.origin}/channel/node`, {
-    since: "earliest",
-    patience: 0.7,
-    token: () => mint(binary, "6s"),
-    onmessage: ({ data }) => numbers.push(data),
-    onstate: ({ state, transport, reason }) => states.push([state, transport, reason]),
+  const messages = [];
+  createInterface({ input: child.stdout }).on("line", (line) => {
+    const { state, data } = JSON.parse(line);
+    if (state) states.push(state);
+    else messages.push(data);
   });
-  const counting = count(place);
-  const expected = globalThis.WebSocket ? "websocket" : "sse";
-  await until(() => states.at(-1)?.[0] === "connected");
-  checkEqual(states.map(([state, transport]) => `${state} ${transport}`), [`connecting ${expected}`, `connected ${expected}`], "Node: the first transport that there is");
+  const counting = count({ server, channel: "numbers", token: await mint(binary, "10m") });
+  const isConnected = (over) => until(() => states.at(-1)?.startsWith(`connected ${over}`), 20_000);
+
+  await isConnected(transport);
+  checkEqual(states, [`connecting ${transport}: `, `connected ${transport}: `], `${name}: the first transport that there is`);
   await sleep(8000);
-  checkEqual(states.length, 2, "Node: tokens are renewed without a break");
+  checkEqual(states.length, 2, `${name}: tokens are renewed without a break`);
   await proxy.cut();
-  await until(() => states.at(-1)[0] === "reconnecting");
-  proxy.stream = "refuse";
+  check(await until(() => states.at(-1).startsWith("reconnecting")), `${name}: a lost connection is noticed`, states.join(" | "));
+  Object.assign(proxy, { webSocket: "refuse", stream: transport === "sse" ? "refuse" : "pass" });
   await proxy.mend();
-  if (!globalThis.WebSocket) check(await until(() => states.at(-1)[0] === "connected" && states.at(-1)[1] === "long-poll"), "Node: falls back", JSON.stringify(states));
-  await room.publish("end");
-  const last = await counting.stop();
-  await until(() => numbers.includes(String(last)) && numbers.includes("end"));
-  const seen = numbers.filter((number) => number !== "end");
-  checkEqual(seen, Array.from({ length: last }, (_, at) => String(at + 1)), "Node: all the numbers, each once and in order");
-  room.close();
+  check(await isConnected(next), `${name}: falls back`, states.join(" | "));
+  child.stdin.write("end\n");
+  const last = String(await counting.stop());
+  check(await until(() => messages.includes(last) && messages.includes("end")), `${name}: hears the last one, and what it has published`);
+  const expected = Array.from({ length: Number(last) }, (_, at) => String(at + 1));
+  checkEqual(messages.filter((message) => message !== "end"), expected, `${name}: the numbers, each once and in order`);
+  child.stdin.end();
+  check(await until(() => child.exitCode !== null), `${name}: nothing keeps the process once the subscription is closed`);
+  checkEqual(child.exitCode, 0, `${name}: and it ends well`);
 }
