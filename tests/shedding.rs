@@ -387,4 +387,8 @@ fn where_the_heap_is_in_pieces_less_is_held_and_slowly_more_again() {
     assert!(most(&mut rig, BUDGET / 2).0 > BUDGET - BUDGET / 4);
     assert!(most(&mut rig, bound - 1_000).1 <= BUDGET / 4, "it grows although it is too large");
     assert!(most(&mut rig, BUDGET / 2).0 > BUDGET - BUDGET / 4, "it is small again");
+    assert!(most(&mut rig, bound - 1_000).1 <= BUDGET / 4, "it grows once more");
+    rig.engine.note_resident(BUDGET / 2);
+    (0..12).for_each(|number| assert_eq!(fill(&mut rig, &format!("large-{number}"), 1, 50_000), 1));
+    assert!(held(&rig.engine.metrics()) > BUDGET / 2, "where nothing brings it near, all is allowed at once");
 }

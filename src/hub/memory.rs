@@ -84,7 +84,7 @@ impl Memory {
 
     /// Notes what the whole process takes. What lies between things that are held cannot be given back, nor be used
     /// for what is larger. So where the process grows although it is near its bound, less is allowed until it does not;
-    /// then slowly more again, up to the budget.
+    /// then slowly more again, up to the budget, or all of it where even that would not bring the process near.
     pub(crate) fn note_resident(&mut self, resident_bytes: usize) {
         let most = self.budget_bytes.saturating_add(self.budget_bytes / 4).saturating_add(OWN_BYTES);
         let near = most - self.budget_bytes / 8 - OWN_BYTES / 4;
@@ -92,6 +92,8 @@ impl Memory {
         if resident_bytes > near && resident_bytes > self.resident_bytes {
             let less = self.allowed_bytes.min(self.total());
             self.allowed_bytes = (less - less / 8).max(self.budget_bytes / 4);
+        } else if resident_bytes.saturating_add(self.budget_bytes.saturating_sub(self.total())) <= near {
+            self.allowed_bytes = self.budget_bytes;
         } else if resident_bytes <= close {
             let more = self.budget_bytes / if resident_bytes > near { 4_096 } else { 64 };
             self.allowed_bytes = self.allowed_bytes.saturating_add(more).min(self.budget_bytes);

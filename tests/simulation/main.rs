@@ -16,7 +16,7 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use scenario::{Outcome, a_day, a_hard_story, a_story, a_story_that_drains};
+use scenario::{Outcome, a_day, a_hard_story, a_hard_story_that_drains, a_story, a_story_that_drains};
 
 fn variable(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -72,6 +72,11 @@ fn draining_tells_everyone_and_ends() {
 }
 
 #[test]
+fn draining_among_attackers_and_troubles_ends() {
+    play("draining_among_attackers_and_troubles_ends", 60, a_hard_story_that_drains);
+}
+
+#[test]
 fn a_day_of_polls_and_pings_passes() {
     play("a_day_of_polls_and_pings_passes", 2, a_day);
 }
@@ -82,6 +87,7 @@ fn the_same_seed_is_the_same_story() {
         assert_eq!(a_story(seed), a_story(seed), "seed {seed}");
         assert_eq!(a_hard_story(seed), a_hard_story(seed), "seed {seed}");
         assert_eq!(a_story_that_drains(seed), a_story_that_drains(seed), "seed {seed}");
+        assert_eq!(a_hard_story_that_drains(seed), a_hard_story_that_drains(seed), "seed {seed}");
     }
     assert_ne!(a_story(1).trace, a_story(2).trace);
 }

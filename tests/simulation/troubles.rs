@@ -97,6 +97,10 @@ impl World {
 
     /// When everyone has gone, the server takes everything again.
     pub(crate) fn check_recovery(&mut self) {
+        // By now the heap has been given back.
+        self.resident.bytes = 0;
+        self.run_for(1);
+        self.turn();
         let metrics = self.engine.metrics();
         let name = self.oracle.borrow().channels[0].name.clone();
         let published = self.engine.publish(&name, Message::text_of(&"x".repeat(60_000)), self.clocks());

@@ -340,7 +340,7 @@ impl Subscriber {
     fn receive_end(&mut self, scene: &mut Scene) {
         let Some(mut line) = self.line.take() else { return };
         assert!(is_ending(&line, scene) || !self.nature.diligent, "{:?} was ended by the server", line.transport);
-        if scene.oracle.draining && self.nature.diligent && !line.server_closes && line.going_until.is_none() {
+        if scene.oracle.draining && self.nature.diligent && !ends_anyway(&line, scene) {
             let is_open = matches!(line.session, Session::WebSocket(_));
             assert!(!is_open, "a WebSocket was ended without a Close");
             assert!(line.responses.is_empty(), "an answer was cut off");
@@ -399,6 +399,10 @@ impl Subscriber {
 
 /// Whether the server may end the connection of somebody who reads.
 fn is_ending(line: &Line, scene: &Scene) -> bool {
+    scene.oracle.draining || ends_anyway(line, scene)
+}
+
+fn ends_anyway(line: &Line, scene: &Scene) -> bool {
     let refused = scene.network.links[line.link].refused;
     let silent = matches!(&line.session, Session::WebSocket(socket) if socket.is_silent());
     let given_up = line.given_up && scene.oracle.has_budget();
@@ -408,7 +412,6 @@ fn is_ending(line: &Line, scene: &Scene) -> bool {
         || scene.oracle.is_shaken(line.came_at)
         || line.going_until.is_some()
         || line.server_closes
-        || scene.oracle.draining
 }
 
 const SINGLE: [Transport; 8] = [
