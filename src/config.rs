@@ -264,6 +264,10 @@ pub const EVENT_BYTES_MAX: usize = 64;
 /// Bytes in an `Idempotency-Key`, as long as any client needs: a UUID has 36. 400.
 pub(crate) const KEY_BYTES_MAX: usize = 255;
 
+/// Bytes of a token's header in Base64url, which is read before it is known who has signed it, and would take a hundred
+/// times as much. With `alg`, `typ` and a `kid` it has about 100. 401.
+pub(crate) const TOKEN_HEADER_BYTES_MAX: usize = 1024;
+
 /// Bytes in a target. A `since=` of 32 positions and a token are below 2 KB. 414.
 pub const TARGET_BYTES_MAX: usize = 4096;
 

@@ -10,12 +10,19 @@ use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use redpoll::wire::command;
+use redpoll::wire::token::{Secret, verify};
 use redpoll::{Config, ConnectionId, Consumer, Context, Engine, Message, Now, Readiness, Seed, Server, Status, Stream};
 
 struct Counting;
 
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+/// The most bytes that there were at once.
+static PEAK_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// What the allocations take from glibc's heap: each with its header, in steps of 16 bytes.
 static HEAP_BYTES: AtomicUsize = AtomicUsize::new(0);
@@ -26,7 +33,8 @@ fn on_heap(bytes: usize) -> usize {
 
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        BYTES.fetch_add(layout.size(), Relaxed);
+        let before = BYTES.fetch_add(layout.size(), Relaxed);
+        PEAK_BYTES.fetch_max(before + layout.size(), Relaxed);
         HEAP_BYTES.fetch_add(on_heap(layout.size()), Relaxed);
         ALLOCATIONS.fetch_add(1, Relaxed);
         unsafe { System.alloc(layout) }
@@ -370,6 +378,30 @@ fn tables_that_have_grown_are_counted_when_all_have_gone() {
             while engine.take_closed().is_some() {}
         }
     });
+}
+
+/// How many bytes more there are at once while `read` reads what a client has written.
+fn peak_bytes(read: impl FnOnce() -> bool) -> usize {
+    let before = BYTES.load(Relaxed);
+    PEAK_BYTES.store(before, Relaxed);
+    assert!(read(), "it is refused");
+    PEAK_BYTES.load(Relaxed) - before
+}
+
+#[test]
+fn json_that_a_client_writes_takes_little_more_than_its_text() {
+    let _alone = alone();
+    let secrets = [Secret::new(&[7; 32]).expect("long enough")];
+    let objects = format!("[{}]", vec![r#"{"":0}"#; 20_000].join(","));
+    for key in ["subscribe", "ack", "other"] {
+        let command = format!(r#"{{"{key}":{objects}}}"#);
+        let peak = peak_bytes(|| command::parse(&command).is_err());
+        assert!(peak < command.len(), "{key}: {peak} bytes for {}", command.len());
+    }
+    let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"HS256","typ":{objects}}}"#));
+    let token = format!("{header}.e30.c2lnbmF0dXJl");
+    let peak = peak_bytes(|| verify(&token, &secrets, 0).is_err());
+    assert!(peak < token.len(), "{peak} bytes for a token of {}", token.len());
 }
 
 #[test]

@@ -135,21 +135,15 @@ impl Members {
     /// error counts.
     fn read(&mut self, text: &str) -> Result<(), Status> {
         let mut outcome = Ok(());
-        let mut rest = token(text, '{').ok_or_else(no_object)?;
-        let mut is_last = false;
-        if let Some(end) = token(rest, '}') {
-            (rest, is_last) = (end, true);
-        }
-        while !is_last {
-            let (key, _, after_key) = value(rest)?;
-            let (value, raw, after_value) = value(token(after_key, ':').ok_or_else(no_object)?)?;
-            outcome = outcome.and(self.set(key, value, raw));
-            (rest, is_last) = match (token(after_value, ','), token(after_value, '}')) {
-                (Some(next), _) => (next, false),
-                (None, Some(end)) => (end, true),
-                (None, None) => return Err(no_object()),
-            };
-        }
+        let rest = go_through(token(text, '{').ok_or_else(no_object)?, '}', |member| {
+            let (key, _, after_key) = value(member)?;
+            let (value, raw, rest) = value(token(after_key, ':').ok_or_else(no_object)?)?;
+            let set = self.set(key, value, raw);
+            if outcome.is_ok() {
+                outcome = set;
+            }
+            Ok(rest)
+        })?;
         match rest.trim_start_matches(WHITESPACE).is_empty() {
             true => outcome,
             false => Err(no_object()),
@@ -248,14 +242,60 @@ fn no_command(values: &[Option<String>; KEYS.len()]) -> Status {
     }
 }
 
-/// Reads one JSON value: the value, its text, and what comes after it. Its depth is limited by `serde_json`, to 128.
+/// Reads one JSON value: the value, its text, and what comes after it. No key takes an object or a list, and as values
+/// they are up to a hundred times as large as in the message: one is gone through, and null stands for it.
 fn value(text: &str) -> Result<(Value, &str, &str), Status> {
     let text = text.trim_start_matches(WHITESPACE);
+    if !text.starts_with(['{', '[']) {
+        return scalar(text);
+    }
+    let rest = pass_over(text, LEVELS_MAX)?;
+    Ok((Value::Null, &text[..text.len() - rest.len()], rest))
+}
+
+fn scalar(text: &str) -> Result<(Value, &str, &str), Status> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     let value = values.next().and_then(Result::ok).ok_or_else(no_object)?;
     let (raw, rest) = text.split_at_checked(values.byte_offset()).ok_or_else(no_object)?;
     Ok((value, raw, rest))
 }
+
+/// What comes after a value that may have up to `levels` of lists and objects in each other.
+fn pass_over(text: &str, levels: usize) -> Result<&str, Status> {
+    let (inside, end) = match (token(text, '['), token(text, '{')) {
+        (Some(inside), _) => (inside, ']'),
+        (None, Some(inside)) => (inside, '}'),
+        (None, None) => return scalar(text.trim_start_matches(WHITESPACE)).map(|(_, _, rest)| rest),
+    };
+    let levels = levels.checked_sub(1).ok_or_else(no_object)?;
+    go_through(inside, end, |one| pass_over(if end == '}' { after_key(one)? } else { one }, levels))
+}
+
+fn after_key(text: &str) -> Result<&str, Status> {
+    let key = Some(text.trim_start_matches(WHITESPACE)).filter(|text| text.starts_with('"')).ok_or_else(no_object)?;
+    let (_, _, rest) = scalar(key)?;
+    token(rest, ':').ok_or_else(no_object)
+}
+
+/// Goes through a list, or the members of an object, up to its `end`, and says what comes after that. `each` does so
+/// for one of them.
+fn go_through<'a>(
+    text: &'a str,
+    end: char,
+    mut each: impl FnMut(&'a str) -> Result<&'a str, Status>,
+) -> Result<&'a str, Status> {
+    if let Some(rest) = token(text, end) {
+        return Ok(rest);
+    }
+    let mut rest = each(text)?;
+    while let Some(next) = token(rest, ',') {
+        rest = each(next)?;
+    }
+    token(rest, end).ok_or_else(no_object)
+}
+
+/// As deep as `serde_json` goes: what is read calls itself.
+const LEVELS_MAX: usize = 127;
 
 /// What comes after `token` and the whitespace before it.
 fn token(text: &str, token: char) -> Option<&str> {
@@ -427,8 +467,30 @@ mod tests {
 
     #[test]
     fn nesting_is_limited() {
-        let text = format!(r#"{{"subscribe":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(parse(&text).unwrap_err().0.code(), 400);
+        for (open, close) in [("[", "]"), ("{\"\":", "}"), ("{", "}")] {
+            let nested =
+                |levels| format!(r#"{{"subscribe":{}0{},"ack":7}}"#, open.repeat(levels), close.repeat(levels));
+            assert_eq!(parse(&nested(127)).unwrap_err().1 == ack("7"), open != "{", "{open}");
+            for levels in [128, 100_000] {
+                let (status, known) = parse(&nested(levels)).unwrap_err();
+                assert_eq!((status.code(), known), (400, Ack::default()), "{open} {levels}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_key_takes_is_read_as_strictly_as_the_rest() {
+        for nested in ["[]", "[ ]", "{}", "{ }", "[1 , \"]\"]", r#"{"a":[{}],"b\"":{"c":null}}"#] {
+            let text = format!(r#"{{"subscribe":{nested},"ack":7}}"#);
+            let (status, known) = parse(&text).unwrap_err();
+            assert_eq!((status.explanation(), known), ("subscribe must be a string", ack("7")), "{text}");
+        }
+        for nested in
+            ["[1,]", "[,1]", "[1 2]", "[}", "{]", "{1:2}", "{[]:2}", "{\"a\"}", "{\"a\":}", "[01]", "[", "{", "[\""]
+        {
+            let (status, known) = parse(&format!(r#"{{"subscribe":{nested},"ack":7}}"#)).unwrap_err();
+            assert!(status.explanation().contains("JSON object") && known == Ack::default(), "{nested}: {status}");
+        }
     }
 
     #[test]

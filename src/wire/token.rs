@@ -43,6 +43,7 @@ use super::envelope::{push_formatted, push_string};
 use super::form::check_channel_name;
 use super::status::Status;
 use super::syntax::excerpt;
+use crate::config::TOKEN_HEADER_BYTES_MAX;
 
 /// What signs tokens and checks them. What it was made of cannot be had back, nor is it shown.
 #[derive(Clone)]
@@ -171,6 +172,9 @@ fn encode(claims: &Claims) -> Vec<u8> {
 pub fn verify(token: &str, secrets: &[Secret], unix_ms: u64) -> Result<Claims, Status> {
     let (signed, signature) = token.rsplit_once('.').ok_or_else(malformed)?;
     let (header, claims) = signed.split_once('.').filter(|(_, claims)| !claims.contains('.')).ok_or_else(malformed)?;
+    if header.len() > TOKEN_HEADER_BYTES_MAX {
+        return Err(refused(format!("the token's header is longer than {TOKEN_HEADER_BYTES_MAX} bytes")));
+    }
     check_header(&object(header)?)?;
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed())?;
     // `verify_slice` takes the same time wherever the first difference is.
@@ -356,6 +360,13 @@ mod tests {
         assert!(refusal(&signed(r#"{"typ":"JWT"}"#, claims)).contains("no alg"));
         assert!(refusal(&signed(r#"{"alg":256}"#, claims)).contains("no alg"));
         assert!(refusal(&signed(r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, claims)).contains("crit"));
+    }
+
+    #[test]
+    fn a_header_is_bounded() {
+        let with_kid = |bytes: usize| signed(&format!(r#"{{"alg":"HS256","kid":"{}"}}"#, "k".repeat(bytes - 24)), "{}");
+        assert!(refusal(&with_kid(768)).contains("no exp"), "it has been read");
+        assert!(refusal(&with_kid(769)).contains("longer than 1024 bytes"));
     }
 
     #[test]
