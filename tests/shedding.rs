@@ -197,6 +197,23 @@ fn then_the_newest_entries_of_channels_without_subscribers_go() {
 }
 
 #[test]
+fn with_them_goes_what_is_kept_for_observers_who_have_gone() {
+    let mut rig = rig();
+    let mut observers = Vec::new();
+    while let (number, Some(client)) = (observers.len(), rig.try_connect()) {
+        rig.send(&client, get(&format!("/channel/room-{number}?presence=1"), EVENT_STREAM));
+        rig.turn();
+        observers.push(client);
+    }
+    observers[1..].iter().for_each(|client| rig.reset(client));
+    rig.sleep(200);
+    let client = rig.try_connect().expect("there is room again");
+    rig.send(&client, get("/channel/room-0?name=ann&wait=1", ""));
+    rig.sleep(600);
+    assert!(observers[0].text().contains(r#""join":{"name":"ann","#), "who has stayed is told");
+}
+
+#[test]
 fn who_comes_back_to_a_channel_that_was_forgotten_is_told_the_gap() {
     let mut rig = rig();
     let first = rig.publish("a", "first");

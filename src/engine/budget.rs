@@ -2,7 +2,7 @@
 //!
 //! 1. Whoever holds what has been evicted, or output of its own, and has read nothing for a second, is closed.
 //! 2. History older than the newest entry of each channel goes, of the longest first; who had not read it is told.
-//! 3. The newest entries of channels without subscribers go.
+//! 3. Joins and leaves kept for observers who have gone, and the newest entries of channels without subscribers go.
 //! 4. Requests that have not all arrived get 503, unfinished messages 1013, the largest first.
 //! 5. New connections get 503.
 //!

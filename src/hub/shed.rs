@@ -22,8 +22,14 @@ impl Hub {
         self.shed(|channel| channel.kept() > 0, 1)
     }
 
-    /// The same for the newest entries of channels without subscribers, which are then forgotten.
+    /// The same for the newest entries of channels without subscribers, which are then forgotten. Before them, joins
+    /// and leaves are told nobody any more where all observers have gone: who comes back is told the number.
     pub(crate) fn shed_unheard(&mut self) -> u64 {
+        for id in self.longest_first(|channel| channel.of.is_some() && channel.members.is_empty()) {
+            if let Some(observed) = self.channels[id.0].of.filter(|_| !self.memory.is_relieved()) {
+                self.end_observing(observed);
+            }
+        }
         self.shed(|channel| channel.members.is_empty() && channel.kept() > 0, 0)
     }
 
