@@ -466,6 +466,23 @@ fn members_who_poll_are_bounded() {
     assert_eq!(status(&mut rig, "dan").0, 200);
 }
 
+#[test]
+fn members_who_poll_take_a_part_of_the_memory_budget() {
+    let mut rig = Rig::new(Config { memory_bytes_max: 1 << 20, ..Config::default() });
+    let name = "x".repeat(124);
+    let status = |rig: &mut Rig, number: usize| {
+        let client = rig.try_connect()?;
+        rig.send(&client, get(&format!("/channel/{name}{number}?name={name}{number}"), ""));
+        rig.turn();
+        client.answer().map(|answer| answer.status)
+    };
+    let statuses: Vec<_> = (0..2_000).map(|number| status(&mut rig, number)).collect();
+    let present = rig.engine.metrics().members;
+    assert!(present >= 200 && statuses[..present].iter().all(|status| *status == Some(200)), "{present}");
+    assert!(statuses[present..].iter().all(|status| *status == Some(503)), "nobody is refused a connection");
+    assert!(rig.engine.metrics().channel_bytes < 1 << 18, "{:?}", rig.engine.metrics());
+}
+
 /// Ticks wrap after 397 days, and no turn need pass while nobody is there.
 #[test]
 fn after_half_a_year_in_which_nobody_came_joins_and_leaves_are_told_as_ever() {

@@ -173,8 +173,9 @@ impl Hub {
         self.memory.admit(ROOM_BYTES + member_cost(name))?;
         let room = self.find(channel).and_then(|channel| channel.room.as_deref());
         let lingers = || room.and_then(|room| room.members.get(name)).is_some_and(|member| member.lingers_ms.is_some());
-        if transport == Transport::LongPoll && self.presence.polling >= config.polling_members_max && !lingers() {
-            let detail = format!("{} members that poll are present, and no more may be", config.polling_members_max);
+        let polling_max = config.polling_members_max.min(config.memory_bytes_max / POLLING_SHARE_BYTES);
+        if transport == Transport::LongPoll && self.presence.polling >= polling_max && !lingers() {
+            let detail = format!("{polling_max} members that poll are present, and no more may be");
             return Err(Status::new(503).detail(detail).limit(Limit::PollingMembers));
         }
         Ok(())
@@ -348,6 +349,10 @@ impl Hub {
         }
     }
 }
+
+/// A member that polls for so many bytes of the memory budget: they are not shed, since observers know them, nor do
+/// connections bound them. Each in a channel of its own, they take at most a fifth of it.
+const POLLING_SHARE_BYTES: usize = 4 << 10;
 
 /// A room in which nobody is, and its timer.
 pub(super) const ROOM_BYTES: usize = heap_bytes(size_of::<Room>()) + TIMER_BYTES;
