@@ -50,7 +50,9 @@ pub fn check_origin_flag(text: &str) -> Result<String, String> {
     if text == "*" {
         return Ok(text.to_owned());
     }
-    let Some((scheme, Authority { host, port })) = split_origin(text) else {
+    // RFC 3986 §3.2.2 lets a name have a `*`, but no browser's has: meant as a pattern, it would let nobody in.
+    let split = split_origin(text).filter(|(_, authority)| !authority.host.contains('*'));
+    let Some((scheme, Authority { host, port })) = split else {
         return Err("an origin is SCHEME://HOST or SCHEME://HOST:PORT without a path, or * for any".to_owned());
     };
     let origin = match port.filter(|_| port != default_port(scheme)) {
@@ -154,6 +156,7 @@ mod tests {
             "://a",
             "http://a b",
             "1x://a",
+            "https://*.example.com",
         ] {
             assert!(check_origin_flag(text).is_err(), "{text}");
         }
