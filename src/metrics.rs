@@ -63,7 +63,7 @@ pub struct Metrics {
     pub client_bytes: usize,
     /// Bytes held for channels now: messages, their encodings, subscriptions, idempotency keys.
     pub channel_bytes: usize,
-    /// Bytes of tables now that are not used: a table keeps the size that it once needed.
+    /// Bytes of tables now that are not used: whole pages of a table are held while one of their places is.
     pub table_bytes: usize,
     /// What the whole process took when that was last looked at, in bytes; 0 where nobody says it.
     pub resident_bytes: usize,

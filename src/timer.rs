@@ -72,7 +72,12 @@ impl Wheel {
         self.scheduled
     }
 
-    /// What the wheel takes beyond `timers` of its nodes: places are not given back.
+    /// Gives back the places of timers whose numbers are `end` or higher, none of which runs.
+    pub(crate) fn shrink(&mut self, end: usize) {
+        self.nodes.shrink(end);
+    }
+
+    /// What the wheel takes beyond `timers` of its nodes.
     pub(crate) fn spare_bytes(&self, timers: usize) -> usize {
         self.nodes.held_bytes().saturating_sub(timers * TIMER_BYTES)
     }

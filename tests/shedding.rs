@@ -286,6 +286,24 @@ fn then_new_connections_are_refused_and_established_ones_go_on() {
 }
 
 #[test]
+fn what_tables_took_is_free_again_when_all_have_gone() {
+    let mut rig = rig();
+    let names: Vec<String> = (0..32).map(|number| number.to_string()).collect();
+    let target = format!("/channel/{}", names.join(","));
+    let mut clients = Vec::new();
+    while let Some(client) = rig.try_connect() {
+        rig.send(&client, get(&target, EVENT_STREAM));
+        rig.turn();
+        clients.push(client);
+    }
+    assert!(rig.engine.metrics().subscriptions > 15_000, "{:?}", rig.engine.metrics());
+    clients.iter().for_each(|client| rig.reset(client));
+    rig.sleep(200);
+    assert!(held(&rig.engine.metrics()) < BUDGET / 32, "{:?}", rig.engine.metrics());
+    assert!(rig.try_connect().is_some(), "there is room again");
+}
+
+#[test]
 fn who_reads_is_not_dropped_for_a_large_message_while_anything_else_may_be_shed() {
     let mut rig = rig();
     let reader = rig.join("/channel/a,b", EVENT_STREAM);

@@ -90,6 +90,11 @@ impl Addresses {
         if (id.0 as usize) < self.of.len() { self.of[id.0] } else { ClientAddress::default() }
     }
 
+    /// Gives back the places of connections whose numbers are `end` or higher.
+    pub(super) fn shrink(&mut self, end: usize) {
+        self.of.shrink(end);
+    }
+
     pub(super) fn held_bytes(&self) -> usize {
         self.of.len() * size_of::<ClientAddress>() + self.counts.len() * size_of::<(ClientAddress, u32)>()
     }

@@ -23,6 +23,11 @@ impl Expiries {
         Expiries { at_ms: Pages::new() }
     }
 
+    /// Gives back the places of connections whose numbers are `end` or higher.
+    pub(super) fn shrink(&mut self, end: usize) {
+        self.at_ms.shrink(end);
+    }
+
     #[inline]
     fn at_ms(&self, id: ConnectionId) -> Option<u64> {
         let known = (id.0 as usize) < self.at_ms.len();

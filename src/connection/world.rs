@@ -74,6 +74,14 @@ impl World {
         }
     }
 
+    /// Gives back what tables take for connections whose numbers are `end` or higher: there are none any more.
+    pub(crate) fn shrink_tables(&mut self, end: usize) {
+        self.wheel.shrink(end);
+        self.expiries.shrink(end);
+        self.addresses.shrink(end);
+        self.hub.shrink_tables(end);
+    }
+
     /// What the limits of each client take, where they are set, and what is recorded of clients.
     pub(crate) fn limit_bytes(&self) -> usize {
         self.addresses.held_bytes() + self.rates.held_bytes() + self.taps.held_bytes()

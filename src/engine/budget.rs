@@ -57,6 +57,7 @@ impl<S: Stream> Engine<S> {
     }
 
     fn count_tables(&mut self) {
+        self.world.shrink_tables(self.slots.end());
         let connections = self.slots.len();
         let own = self.slots.spare_bytes() + self.world.wheel.spare_bytes(connections);
         self.world.hub.count_tables(connections, own, self.world.limit_bytes());

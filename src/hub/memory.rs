@@ -15,7 +15,7 @@ pub(crate) struct Memory {
     pub(crate) channel_bytes: usize,
     /// For the limits of each client: counted anew each turn.
     limit_bytes: usize,
-    /// Places in tables that nobody uses any more: a table keeps the size that it once needed.
+    /// Places in tables that nobody uses, on pages with others.
     pub(crate) table_bytes: usize,
     /// The budget.
     budget_bytes: usize,
@@ -158,6 +158,13 @@ impl Memory {
 }
 
 impl Hub {
+    /// Gives back what tables take for connections whose numbers are `end` or higher, and for channels that have gone.
+    pub(crate) fn shrink_tables(&mut self, end: usize) {
+        self.subscriptions.shrink(end);
+        self.ages.shrink(self.channels.end());
+        self.presence.timers.shrink(self.channels.end());
+    }
+
     /// Counts what the tables take beyond what is in them, those of `connections` among them.
     pub(crate) fn count_tables(&mut self, connections: usize, others_bytes: usize, limit_bytes: usize) {
         let ages = self.ages.spare_bytes(self.channels.len());

@@ -106,6 +106,11 @@ impl Subscriptions {
         self.table.len()
     }
 
+    /// Gives back the lists of connections whose numbers are `end` or higher, all of which are empty.
+    pub(super) fn shrink(&mut self, end: usize) {
+        self.lists.shrink(end);
+    }
+
     /// What the tables take beyond the subscriptions and the lists of `connections`.
     pub(super) fn spare_bytes(&self, connections: usize) -> usize {
         self.table.spare_bytes() + self.lists.held_bytes().saturating_sub(connections * LIST_BYTES)
