@@ -74,6 +74,8 @@ impl Wheel {
 
     /// Gives back the places of timers whose numbers are `end` or higher, none of which runs.
     pub(crate) fn shrink(&mut self, end: usize) {
+        let rest = end as u32..self.nodes.len() as u32;
+        debug_assert!(rest.into_iter().all(|id| self.nodes[id].previous == NONE), "a timer of nobody runs");
         self.nodes.shrink(end);
     }
 

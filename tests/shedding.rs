@@ -384,6 +384,30 @@ fn an_answer_that_is_not_taken_stays_within_the_budget_though_another_request_wa
 }
 
 #[test]
+fn a_table_that_grows_stays_within_the_budget_too() {
+    let mut rig = rig();
+    let slow: Vec<Client> = (0..240).map(|_| rig.connect_with(100)).collect();
+    let reader = rig.websocket("/channel/a", REDPOLL_V1);
+    let subscribe =
+        |number: usize| frame(TEXT, format!(r#"{{"subscribe":"channel-{number}","since":"latest"}}"#).as_bytes());
+    // A page of the table of subscriptions, to the last place.
+    (1..256).for_each(|number| rig.send(&reader, subscribe(number)));
+    rig.settle();
+    assert_eq!(rig.engine.metrics().subscriptions, 256);
+    for slow in &slow {
+        rig.send(slow, get(&format!("/hello?name={}", "x".repeat(4_050)), ""));
+        rig.turn();
+    }
+    let before = held(&rig.engine.metrics());
+    assert!(before > BUDGET - 5_000, "{before}");
+    rig.send(&reader, subscribe(256));
+    rig.turn();
+    let metrics = rig.engine.metrics();
+    assert_eq!((metrics.subscriptions, reader.is_closed()), (257, false));
+    assert!(held(&metrics) <= BUDGET, "{} bytes are held, {before} before", held(&metrics));
+}
+
+#[test]
 fn a_reader_that_keeps_up_gets_everything_while_memory_is_short() {
     let mut rig = rig();
     let readers = [rig.websocket("/channel/a", None), rig.join("/channel/a", EVENT_STREAM)];

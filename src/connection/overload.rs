@@ -32,7 +32,7 @@ impl Connection {
     }
 
     /// What its peer has not taken of what was begun: output of its own, and what others may have been written whole.
-    fn unwritten_bytes(&self) -> usize {
+    pub(crate) fn unwritten_bytes(&self) -> usize {
         let Some(backlog) = &self.backlog else { return 0 };
         let pinned = backlog.pinned.as_ref().map_or(0, |(bytes, written)| bytes.len() - written);
         pinned + backlog.output.len() - backlog.written

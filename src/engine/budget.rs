@@ -56,6 +56,22 @@ impl<S: Stream> Engine<S> {
         }
     }
 
+    /// What tables take is counted only when memory is looked at. Where that goes beyond the budget, whoever has grown
+    /// in the turn has been refused already: who leaves the most unread is closed.
+    pub(super) fn settle_overdraft(&mut self) {
+        if !self.world.hub.memory.is_beyond_budget() {
+            return;
+        }
+        let slots = self.slots.numbers().filter_map(|id| Some((self.slots.get(id)?.connection.unwritten_bytes(), id)));
+        for (_, id) in largest_first(slots.filter(|(bytes, _)| *bytes > 0).collect()) {
+            if !self.world.hub.memory.is_beyond_budget() {
+                break;
+            }
+            self.visit(ConnectionId(id), |visit| visit.drop_reader());
+        }
+        self.world.hub.release_pinned();
+    }
+
     fn count_tables(&mut self) {
         self.world.shrink_tables(self.slots.end());
         let connections = self.slots.len();

@@ -236,6 +236,7 @@ impl<S: Stream> Engine<S> {
         let next = self.world.hub.expire(now, &self.world.config);
         self.world.poll_body.shrink();
         self.keep_budget();
+        self.settle_overdraft();
         // Those too that were shed, so that others may come in their place at once.
         for id in self.leaving.drain(..) {
             self.slots.recycle(id.0);

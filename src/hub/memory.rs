@@ -82,6 +82,11 @@ impl Memory {
         self.total() > self.allowed_bytes
     }
 
+    /// The same, wherever the heap is in pieces.
+    pub(crate) fn is_beyond_budget(&self) -> bool {
+        self.total() > self.budget_bytes
+    }
+
     /// Notes what the whole process takes. What lies between things that are held cannot be given back, nor be used
     /// for what is larger. So where the process grows although it is near its bound, less is allowed until it does not;
     /// then slowly more again, up to the budget, or all of it where even that would not bring the process near.
