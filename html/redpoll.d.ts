@@ -38,7 +38,8 @@
  * lost or repeated. When the leader is closed or crashes, the browser gives the lock to another. When the leader is hidden
  * for so long that it polls, or does not answer, a tab that is seen takes the lock over. Who shares publishes with POST.
  *
- * Web Locks need a secure context; where they, or tabs, are missing, each subscription has a connection of its own.
+ * Web Locks need a secure context, and a browser that refuses cookies refuses them; where they, or tabs, are missing, each
+ * subscription has a connection of its own.
  *
  * ## Tokens
  *

@@ -293,8 +293,8 @@ export class Subscription {
   /** Tabs with the same key share the connection of the one that holds its lock. */
   async #key() {
     const { share, since, ...options } = this.#options;
-    // Pages that came over plain HTTP have no locks.
-    if (!share || !globalThis.document || !navigator.locks) return undefined;
+    // None over plain HTTP, or where nothing may be stored.
+    if (!share || !globalThis.document || !await navigator.locks?.query().catch(() => {})) return undefined;
     // Each tab has its own token.
     const { sub, redpoll } = claimsOf(await this.#token.text().catch(randomKey));
     return this.#url + JSON.stringify([this.#transports, options, sub, redpoll]);
@@ -309,10 +309,6 @@ export class Subscription {
       group.onmessage = leads ? ({ data }) => data.asks && this.#post() : null;
       this.#post();
     };
-    const hold = () => {
-      lead(true);
-      return sleep(Infinity, signal);
-    };
     while (!signal.aborted) {
       const waiting = new AbortController();
       signal.addEventListener("abort", () => waiting.abort());
@@ -322,8 +318,11 @@ export class Subscription {
       };
       const options = steal ? { steal } : { signal: waiting.signal };
       steal = false;
-      // Another tab may steal it, and there may be none.
-      await navigator.locks.request(key, options, hold).catch(({ name }) => name === "AbortError" || hold());
+      // Another tab may steal it.
+      await navigator.locks.request(key, options, () => {
+        lead(true);
+        return sleep(Infinity, signal);
+      }).catch(() => {});
       if (!signal.aborted) lead(false);
     }
     group.close();

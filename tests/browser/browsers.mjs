@@ -20,10 +20,10 @@ export async function startChromium() {
   return { name: "Chromium", tab, close: () => browser.close() };
 }
 
-export async function startFirefox() {
+export async function startFirefox(extraPrefsFirefox) {
   const { default: puppeteer } = await import("puppeteer-core");
   const browser = await puppeteer.launch({
-    browser: "firefox", executablePath: process.env.FIREFOX ?? "/usr/bin/firefox-esr", headless: true,
+    browser: "firefox", executablePath: process.env.FIREFOX ?? "/usr/bin/firefox-esr", headless: true, extraPrefsFirefox,
   });
   const tab = async (url) => {
     const page = await browser.newPage();

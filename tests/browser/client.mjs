@@ -59,7 +59,7 @@ async function silence(browser, line, server) {
   await page.evaluate((names) => {
     window.all = names.map((transport) => follow("/channel/silence", { transport, patience: 1, interval: 1, wait: 2 }));
   }, names);
-  const last = () => page.evaluate(() => all.map(({ states }) => states.at(-1).state));
+  const last = () => page.evaluate(() => all.map(({ states }) => states.at(-1)?.state));
   await until(async () => (await last()).every((state) => state === "connected"));
   await sleep(8000);
   const states = await page.evaluate(() => all.map(({ states }) => states.map(({ state }) => state).join(" ")));
@@ -110,7 +110,7 @@ async function offlineAndOnline(browser, server) {
   await page.evaluate((names) => {
     window.all = names.map((transport) => follow("/channel/offline", { transport, patience: 1, interval: 0.5, wait: 1 }));
   }, names);
-  const last = () => page.evaluate(() => all.map(({ states }) => states.at(-1).state));
+  const last = () => page.evaluate(() => all.map(({ states }) => states.at(-1)?.state));
   check(await until(async () => (await last()).every((state) => state === "connected")), "online, all are connected");
   await page.context().setOffline(true);
   check(await until(async () => (await last()).slice(2).every((state) => state === "reconnecting")), "offline, who polls is not", JSON.stringify(await last()));

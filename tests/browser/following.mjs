@@ -65,7 +65,14 @@ async function inBrowser(browser, binary, cleanup, all) {
   // Here it matters which of the tabs is in front.
   await twoTabs(await world("two tabs"));
   await hiddenTab(await world("a hidden tab"));
-  await withoutLocks(await world("without locks"));
+  await withoutLocks(await world("without locks"), "&without-locks");
+  if (browser.name === "Firefox") {
+    // Locks and channels between tabs are there, and refuse.
+    const strict = await startFirefox({ "network.cookie.cookieBehavior": 2 });
+    cleanup(() => strict.close());
+    await withoutLocks({ ...await world("cookies refused"), browser: strict });
+    await strict.close();
+  }
   if (browser.name === "Chromium") {
     await crash(await world("a crash"));
     await hangs(await world("a leader that hangs"));
@@ -364,11 +371,11 @@ async function hangs(place) {
   for (const tab of [first, second]) await showsAll(place, tab, last);
 }
 
-async function withoutLocks(place) {
+async function withoutLocks(place, more) {
   const counting = count(place);
   const tabs = [];
   for (let at = 0; at < 2; at++) {
-    tabs.push(await open(place, { since: "earliest", patience: 1 }, "&without-locks"));
+    tabs.push(await open(place, { since: "earliest", patience: 1 }, more));
     await connects(place, tabs[at], "websocket");
   }
   checkEqual([place.proxy.open.websocket, await tabs[1].state()], [2, "connected over websocket"], `${place.name}: each has a connection of its own`);
