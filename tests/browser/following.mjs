@@ -273,7 +273,8 @@ async function presence(place) {
   checkEqual(names, ["ann", "watcher"], `${place.name}: and who is here`);
   await ann.close();
   for (const [at, watcher] of watchers.entries()) {
-    check(await until(async () => (await watcher.textOf("people")).endsWith(" leave ann")), `${place.name}: ${transports[at]} is told who goes`, await watcher.textOf("people"));
+    // When one of them has gone, the others may hear that the watcher is here over another transport now.
+    check(await until(async () => (await watcher.textOf("people")).includes(" leave ann")), `${place.name}: ${transports[at]} is told who goes`, await watcher.textOf("people"));
     await watcher.close();
   }
 }
