@@ -15,16 +15,21 @@ const flushBytes = 16_000;
 const socketMs = 5_000;
 const pollMs = 3_000;
 
-/** Lines for the configuration of a proxy, by what they are against. */
+const apache = "ProxyPass / http://127.0.0.1:8080/ upgrade=websocket flushpackets=on";
+/** Lines for the configuration of a proxy, by what they are against. None is refused where another is there already. */
 const lines = {
+  host: {
+    nginx: "proxy_set_header Host $http_host;",
+    Apache: "ProxyPreserveHost On",
+  },
   stream: {
-    nginx: "proxy_buffering off;\nproxy_http_version 1.1;",
+    nginx: "proxy_buffering off;",
     Caddy: "reverse_proxy 127.0.0.1:8080 {\n  flush_interval -1\n}",
-    Apache: "ProxyPass / http://127.0.0.1:8080/ flushpackets=on",
+    Apache: apache,
   },
   socket: {
     nginx: "proxy_http_version 1.1;\nproxy_set_header Upgrade $http_upgrade;\nproxy_set_header Connection \"upgrade\";",
-    Apache: "ProxyPass / http://127.0.0.1:8080/ upgrade=websocket",
+    Apache: apache,
   },
   wait: {
     nginx: "proxy_read_timeout 150s;",
@@ -38,10 +43,12 @@ export async function check({ address, name, list }) {
   list.replaceChildren(waiting);
   const way = new Way(address, name);
   let fine = true;
-  for (const step of [way.who, way.stream, way.socket, way.poll]) {
+  for (const step of [way.who, way.publisher, way.stream, way.socket, way.poll]) {
     const found = await step.call(way).catch((error) => ({ kind: "bad", text: say("unchecked", error.message) }));
+    if (!found) continue;
     fine &&= found.kind !== "bad";
     waiting.before(finding(found.kind, found.text, found.lines && ordered(found.lines, way.server)));
+    if (found.isLast) break;
   }
   waiting.remove();
   if (fine) list.append(finding("good", say("allFine")));
@@ -63,7 +70,9 @@ class Way {
 
   async #publish(text) {
     const response = await fetch(this.#channel(), { method: "POST", body: text });
-    if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
+    if (response.ok) return;
+    const { detail = response.statusText } = await response.json().catch(() => ({}));
+    throw new Error(`${response.status} ${detail}`);
   }
 
   /** Redpoll does not name itself, so whoever does is another. */
@@ -71,6 +80,14 @@ class Way {
     const { headers } = await fetch(this.#address("/healthz"), { cache: "no-store" });
     this.server = [headers.get("Server"), headers.get("Via")].filter(Boolean).join(", ");
     return { kind: "", text: this.server ? say("named", this.server) : say("unnamed") };
+  }
+
+  /** Nothing below works for a page that may not publish. Which pages are its own the server knows by their Host. */
+  async publisher() {
+    const refused = await this.#publish("whether this page may").catch(({ message }) => message);
+    if (!refused) return undefined;
+    const isForeign = refused.startsWith("403 this origin");
+    return { kind: "bad", text: isForeign ? say("hostChanged") : say("unchecked", refused), lines: isForeign && lines.host, isLast: true };
   }
 
   /** Timed chunks through an event stream: when the server had each, and when it came back. */

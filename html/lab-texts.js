@@ -109,6 +109,7 @@ export const { say, translate } = speak({
   recheck: ["Check again", "再次检查"],
   named: ["Between this page and Redpoll is {0}.", "本页与 Redpoll 之间是 {0}。"],
   unnamed: ["Nothing between this page and Redpoll says its name.", "本页与 Redpoll 之间没有自报名称的代理。"],
+  hostChanged: ["Your proxy puts another Host in. So Redpoll takes this page for another site’s, which may not publish or open a WebSocket. Add this:", "你的代理改写了 Host。Redpoll 因此以为本页属于别的网站，而那样的网页不能发布，也不能打开 WebSocket。请加上："],
   streamFine: ["Event streams pass: each chunk came within {0}.", "事件流通畅：每块都在 {0} 内到达。"],
   streamLate: ["Your proxy holds event streams back, up to {0}. Add this:", "你的代理扣住事件流，最长 {0}。请加上："],
   streamHeld: ["Your proxy holds event streams back: nothing came for {0}, and all at once when {1} more were sent. Add this:", "你的代理扣住事件流：{0} 内没有数据，又发送 {1} 后才一起到达。请加上："],

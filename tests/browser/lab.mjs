@@ -155,10 +155,14 @@ async function framesAreTakenApart({ page }) {
   await page.getByLabel("Compress").uncheck();
 }
 
-/** A proxy that reads HTTP: it may hold event streams back for a time, or until so many bytes are there, and refuse upgrades. */
-async function startProxy(portOf, { holdMs = 0, holdBytes = 0, refuses = false, name = "" }) {
+/**
+ * A proxy that reads HTTP: it may hold event streams back for a time, or until so many bytes are there, refuse upgrades,
+ * and put another Host in.
+ */
+async function startProxy(portOf, { holdMs = 0, holdBytes = 0, refuses = false, host, name = "" }) {
   const proxy = http.createServer((request, response) => {
-    const { method, url, headers } = request;
+    const { method, url } = request;
+    const headers = { ...request.headers, ...(host && { host }) };
     const asked = http.request({ port: portOf(), host: "127.0.0.1", method, path: url, headers, agent: false }, (answer) => {
       response.writeHead(answer.statusCode, { ...answer.headers, ...(name && { Server: name }) });
       const isStream = answer.headers["content-type"] === "text/event-stream";
@@ -208,12 +212,15 @@ async function startProxy(portOf, { holdMs = 0, holdBytes = 0, refuses = false, 
 async function theCheckOfProxies(browser, server, cleanup) {
   const cases = [
     ["a clean one", {}, [/WebSockets pass/, /Event streams pass/, /Long polls pass/, /Nothing stands in the way/], /proxy_|flush/],
+    ["one that puts another Host in", { host: "127.0.0.1:8080", name: "nginx/1.26.3" },
+      [/puts another Host in/, /proxy_set_header Host \$http_host;/], /Nothing stands|WebSockets? pass|does not upgrade|could not be checked|ProxyPreserveHost/],
     ["one that holds event streams back for 4 s", { holdMs: 4_000, name: "nginx/1.26.3" },
       [/is nginx\/1\.26\.3/, /holds event streams back, up to [34](\.\d)? s/, /proxy_buffering off;/, /WebSockets pass/], /Nothing stands|flush_interval/],
     ["one that gathers 8 KB", { holdBytes: 8_192, name: "Caddy" },
       [/nothing came for \d+(\.\d)? s, and all at once when .* kB more/, /flush_interval -1/, /Long polls pass/], /Nothing stands|proxy_buffering/],
     ["one that refuses to upgrade", { refuses: true },
       [/Event streams pass/, /does not upgrade to WebSocket/, /proxy_set_header Upgrade \$http_upgrade;/, /upgrade=websocket/, /Long polls pass/], /Nothing stands/],
+    ["one that does both", { holdMs: 4_000, refuses: true, name: "nginx/1.26.3" }, [/proxy_buffering off;/, /proxy_http_version 1\.1;/], /Nothing stands/],
   ];
   await Promise.all(cases.map(async ([name, options, expected, unexpected]) => {
     const proxy = await startProxy(() => server.port, options);
@@ -225,8 +232,10 @@ async function theCheckOfProxies(browser, server, cleanup) {
     const found = await page.locator("#findings").innerText();
     for (const sentence of expected) check(sentence.test(found), `a proxy, ${name}: ${sentence.source}`, found);
     check(!unexpected.test(found), `a proxy, ${name}: nothing else`, found);
+    const lines = (await page.locator("#findings pre").allInnerTexts()).flatMap((text) => text.split("\n"));
+    checkEqual(lines, [...new Set(lines)], `a proxy, ${name}: no line twice, which nginx refuses`);
     if (options.refuses) checkEqual(await page.locator("#request-head").innerText(), "…", `a proxy, ${name}: no handshake is shown where there was none`);
-    if (options.holdMs || options.refuses) await shoot(page, options.refuses ? "lab-refused" : "lab-proxy");
+    if (options.holdMs || options.refuses) await shoot(page, `lab-${name.replaceAll(" ", "-")}`);
     await context.close();
   }));
 }
