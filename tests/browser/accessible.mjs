@@ -1,5 +1,6 @@
 /**
- * What axe-core finds on every page: light and dark, on a desktop and a phone, in English and Chinese.
+ * What axe-core finds on every page: light and dark, on a desktop and a phone, in English and Chinese. And what it does
+ * not see: colours that the system picks, and pages that are enlarged.
  *
  *     node tests/browser/accessible.mjs target/release/redpoll
  *
@@ -84,6 +85,8 @@ await run(async (binary, cleanup) => {
 
   await thereIsCompany(browser, server);
   await whatIsWrongIsFound(browser, server);
+  await coloursOfTheSystem(browser, server);
+  await enlarged(browser, server);
   await Promise.all(languages.flatMap((locale) => [slowPages, pages].map(async (pages) => {
     const { page } = await openWindow(browser, { locale, reducedMotion: "reduce" });
     for (const [name, bring] of Object.entries(pages)) {
@@ -129,6 +132,32 @@ async function whatIsWrongIsFound(browser, server) {
   });
   const found = await faultsOf(page);
   checkEqual(found.filter(isGrave).map(({ rule }) => rule).sort(), ["color-contrast", "label"], "a pale heading and a field without a label are found");
+  await context.close();
+}
+
+/** As with the contrast themes of Windows: no background is left to say something. */
+async function coloursOfTheSystem(browser, server) {
+  const { page, context } = await openWindow(browser, { forcedColors: "active" });
+  const looks = (selector, property, part) => page.locator(selector).filter({ visible: true }).evaluateAll(
+    (elements, [property, part]) => elements.map((element) => getComputedStyle(element, part)[property]), [property, part],
+  );
+  await enter(page, `${server.origin}/?room=tea`, "Cy");
+  const [chosen, ...others] = await looks("#transports label", "borderTopColor");
+  check(others.length === 3 && !others.includes(chosen), "colours of the system: the transport that is chosen has an edge", [chosen, ...others]);
+  const edges = await looks("button", "borderTopStyle");
+  check(edges.length > 1 && edges.every((style) => style === "solid"), "colours of the system: so has each button", edges);
+  await page.goto(`${server.origin}/status`);
+  const colours = await looks("[data-chart=memory] dt", "backgroundColor", "::before");
+  check(new Set(colours).size === 5, "colours of the system: a chart says which line is which", colours);
+  await context.close();
+}
+
+/** A desktop's 1280 by 1024 pixels at 400 % (WCAG 2.2, 1.4.10). */
+async function enlarged(browser, server) {
+  const { page, context } = await openWindow(browser, { viewport: { width: 320, height: 256 } });
+  await enter(page, `${server.origin}/?room=tea`, "Di");
+  const [log, message] = await page.evaluate(() => ["#log", "#messages .text"].map((selector) => document.querySelector(selector).offsetHeight));
+  check(log > message, "enlarged: a message can be read whole", `${log} pixels, one takes ${message}`);
   await context.close();
 }
 

@@ -392,8 +392,12 @@ async function nothingMoves(browser, server) {
     const room = `still${viewport.width}`;
     await page.goto(`${line.origin}/?room=${room}`);
     await page.locator("#empty").waitFor();
+    const top = () => page.locator("#transports").evaluate((element) => element.getBoundingClientRect().top);
+    const before = await top();
     await page.locator("#name").fill("Ann");
     await page.locator("#enter").click();
+    await page.locator("#rename").waitFor();
+    checkEqual(await top(), before, `a name that is chosen moves nothing at ${viewport.width} pixels`);
     const visitors = await Promise.all(["Bo", "Cy", "Di", "Ed", "Flo", "Gus", "Hal"].map((name) => {
       return fetch(`${server.origin}/channel/${room}?name=${name}`, { headers: { Accept: "text/event-stream" } });
     }));
