@@ -17,7 +17,8 @@ import { subscribe } from "/redpoll.js";
 import { locale, number } from "/texts.js";
 
 const room = new URLSearchParams(location.search).get("room") || "lobby";
-const channel = `/channel/${encodeURIComponent(room)}`;
+/** Dots alone lead elsewhere in an address (RFC 3986 §5.2.4): with more behind them the server says no. */
+const channel = `/channel/${encodeURIComponent(room.replace(/^\.\.?$/, "$&/"))}`;
 const transports = ["websocket", "sse", "long-poll", "poll"];
 
 /** Old rows go when there are more than this. */

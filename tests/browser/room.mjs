@@ -345,6 +345,8 @@ async function refused(browser, server) {
   checkEqual(asked, before, "and asks no more");
   checkEqual([await page.locator("#join").isVisible(), await page.locator("#empty").isVisible()], [false, false], "nor invites anyone to write");
   await shoot(page, "refused");
+  await page.goto(`${server.origin}/?room=..`);
+  check(await until(() => page.getByText("This room’s name is not allowed").first().isVisible()), "so does one whose name leads elsewhere in an address", await page.locator("#status").innerText());
   await page.getByText("Go to the lobby").click();
   check(await isConnected(window), "the lobby is one click away");
   await page.context().close();
