@@ -101,6 +101,7 @@ export const { say, translate } = speak({
   kept: [, "保留的消息"],
   bytes: [, "字节"],
   found: [{ one: "{0} channel", other: "{0} channels" }, "{0} 个频道"],
+  first: ["The first {0} channels", "前 {0} 个频道"],
   listed: [{ one: "{1} of {0} channel", other: "{1} of {0} channels" }, "{0} 个频道中的 {1} 个"],
   watch: ["Watch the messages of {0}", "查看 {0} 的消息"],
   "long-poll": ["long polling", "长轮询"],

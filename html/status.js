@@ -244,8 +244,10 @@ async function list() {
   const request = fetch(address("/channels", { order, prefix, limit: channelsMax }), { cache: "no-store", signal: AbortSignal.timeout(channelsMs) });
   const channels = await request.then((response) => response.json()).then((json) => json.channels).catch(() => undefined);
   if (asked !== listing || !channels) return;
-  const all = samples.at(-1)?.values.get("redpoll_channels") ?? channels.length;
-  element("listed").textContent = prefix ? say("found", channels.length) : say("listed", Math.max(all, channels.length), channels.length);
+  // How many begin with a prefix nobody has counted.
+  const all = prefix ? undefined : samples.at(-1)?.values.get("redpoll_channels");
+  const found = say(channels.length < channelsMax ? "found" : "first", channels.length);
+  element("listed").textContent = all === undefined ? found : say("listed", Math.max(all, channels.length), channels.length);
   const focused = document.activeElement?.dataset?.channel;
   element("channels").tBodies[0].replaceChildren(...channels.map(({ channel, subscribers, messages, bytes }) => {
     const button = document.createElement("button");
