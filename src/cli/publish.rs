@@ -27,11 +27,12 @@ pub(crate) struct Publish {
 /// Publishes, and says nothing unless it fails; a long input shows how far it is to who sits at a terminal.
 ///
 /// # Errors
-/// Why the server refuses a message, or cannot be reached. Nothing after that message is published.
+/// Why the server refuses a message, or cannot be reached, and in which line. All before it is published, and nothing
+/// after it.
 pub(crate) fn publish(options: &Publish) -> Result<(), Error> {
     let mut publisher = Publisher { options, connection: None, progress: Progress::new() };
     if let Some(message) = &options.message {
-        return publisher.publish(message);
+        return Ok(publisher.publish(message)?);
     }
     let (mut input, mut line, mut messages, mut taken) = (std::io::stdin().lock(), Vec::new(), 0, 0);
     let length = file_length();
@@ -41,7 +42,8 @@ pub(crate) fn publish(options: &Publish) -> Result<(), Error> {
         if count == 0 {
             return Ok(());
         }
-        publisher.publish(line.strip_suffix(b"\n").unwrap_or(&line))?;
+        let published = publisher.publish(line.strip_suffix(b"\n").unwrap_or(&line));
+        published.map_err(|why| format!("line {}: {why}", messages + 1))?;
         (messages, taken) = (messages + 1, taken + count as u64);
         publisher.progress.show(|| so_far(messages, taken, length));
     }
@@ -65,7 +67,7 @@ enum Failure {
 }
 
 impl Publisher<'_> {
-    fn publish(&mut self, message: &[u8]) -> Result<(), Error> {
+    fn publish(&mut self, message: &[u8]) -> Result<(), String> {
         let request = self.request(message);
         let (mut backoff, began) = (Backoff::default(), Instant::now());
         for attempt in 1.. {
@@ -80,7 +82,7 @@ impl Publisher<'_> {
                 Err(Failure::Broken(why)) if may_wait(None) => self.wait(&mut backoff, &why, None),
                 Err(Failure::Passing(why, asked)) if may_wait(asked) => self.wait(&mut backoff, &why, asked),
                 Err(Failure::Broken(why) | Failure::Passing(why, _) | Failure::Refused(why)) => {
-                    return Err(Error::Failed(why));
+                    return Err(why);
                 }
             }
         }
