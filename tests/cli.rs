@@ -751,6 +751,19 @@ fn a_closed_pipe_ends_sub_quietly() {
     assert_eq!(stderr.join().expect("no panic"), "");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_message_that_cannot_be_written_ends_sub_with_status_1() {
+    let served = Served::start(&[]);
+    served.publish("tea", "1");
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a device that is always full");
+    let arguments = ["sub", &served.url("tea"), "--since", "earliest", "--count", "1"];
+    let output = redpoll(&arguments).stdout(full).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.starts_with("redpoll: cannot write the message: ") && stderr.lines().count() == 1, "{stderr}");
+}
+
 #[test]
 fn a_folder_of_pages_takes_the_place_of_the_built_in_ones_and_of_nothing_else() {
     let folder = std::env::temp_dir().join(format!("redpoll-html-{}", std::process::id()));

@@ -30,11 +30,14 @@ impl Output {
     }
 }
 
-/// Flushed each time: the reader may be a program that waits for this line.
+/// Flushed each time: the reader may be a program that waits for this line. One that has gone has read enough.
 pub(super) fn print(mut line: Vec<u8>) -> Result<(), Ending> {
     line.push(b'\n');
     let mut output = std::io::stdout().lock();
-    output.write_all(&line).and_then(|()| output.flush()).map_err(|_| Ending::Done)
+    output.write_all(&line).and_then(|()| output.flush()).map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Ending::Done,
+        _ => Ending::Failed(format!("cannot write the message: {error}")),
+    })
 }
 
 /// One after the other, so that they run in the order of the messages. What a command makes of its message is its own
