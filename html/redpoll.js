@@ -94,7 +94,7 @@ export class Subscription {
     if (!send && this.#unanswered >= 100) throw new Failure("100 messages are waiting already");
     this.#way = send;
     this.#unanswered += 1;
-    // After silence all connections are dead but a new socket.
+    // After silence no other connection lives.
     const again = () => socket()?.(to[0], data, options);
     const options = { key: randomKey(), event, token: this.#token, signal: this.#closing.signal, until: Date.now() + publishRetryMs, again };
     const before = this.#sending;
@@ -309,6 +309,10 @@ export class Subscription {
       group.onmessage = leads ? ({ data }) => data.asks && this.#post() : null;
       this.#post();
     };
+    const hold = () => {
+      lead(true);
+      return sleep(Infinity, signal);
+    };
     while (!signal.aborted) {
       const waiting = new AbortController();
       signal.addEventListener("abort", () => waiting.abort());
@@ -319,10 +323,7 @@ export class Subscription {
       const options = steal ? { steal } : { signal: waiting.signal };
       steal = false;
       // Another tab may steal it.
-      await navigator.locks.request(key, options, () => {
-        lead(true);
-        return sleep(Infinity, signal);
-      }).catch(() => {});
+      await navigator.locks.request(key, options, hold).catch(({ name }) => name === "AbortError" || hold());
       if (!signal.aborted) lead(false);
     }
     group.close();
