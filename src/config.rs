@@ -298,6 +298,10 @@ pub(crate) const OUTPUT_BYTES: usize = 64 << 10;
 /// Subscribers that one turn offers messages to, so that a channel of a million does not stop the rest.
 pub(crate) const DELIVERIES_A_TURN: usize = 16_384;
 
+/// Bytes that one turn delivers, and a few writes more: the kernel copies them in some milliseconds, which the rest
+/// waits.
+pub(crate) const DELIVERY_BYTES_A_TURN: u64 = 8 << 20;
+
 /// Joins and leaves that are kept: of a few windows.
 const PRESENCE_ENTRIES: u32 = 256;
 

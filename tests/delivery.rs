@@ -26,6 +26,25 @@ fn a_publication_is_encoded_once_for_each_form_however_many_subscribe() {
     }
 }
 
+#[test]
+fn a_large_message_for_many_leaves_room_for_others_in_between() {
+    let mut rig = Rig::default();
+    let many: Vec<Client> = (0..400).map(|_| rig.join("/channel/a", EVENT_STREAM)).collect();
+    let other = rig.connect();
+    rig.publish("a", &"x".repeat(60_000));
+    let before = rig.engine.metrics().sent_bytes;
+    rig.turn();
+    let sent = rig.engine.metrics().sent_bytes - before;
+    assert!((8 << 20..13 << 20).contains(&sent), "{sent} bytes of {} in one turn", 400 * 60_000);
+    rig.send(&other, get("/hello", ""));
+    rig.turn();
+    assert_eq!(other.answer().map(|answer| answer.status), Some(200));
+    let told = |client: &Client| client.text().len() > 60_000;
+    assert!(many.iter().any(|client| !told(client)), "it is answered before all have been delivered to");
+    rig.settle();
+    assert!(many.iter().all(told));
+}
+
 /// Whoever was delivered to last may have gone, and the channel with it, before a delivery that takes several turns
 /// goes on.
 #[test]
