@@ -11,7 +11,7 @@
 //! refused: a publication, a subscription, an answer or a message that its peer does not take at once.
 
 use super::{Engine, Slot, Stream};
-use crate::connection::{ConnectionId, World};
+use crate::connection::{Connection, ConnectionId, World};
 use crate::hub::largest_first;
 
 impl<S: Stream> Engine<S> {
@@ -62,12 +62,11 @@ impl<S: Stream> Engine<S> {
         if !self.world.hub.memory.is_beyond_budget() {
             return;
         }
-        let slots = self.slots.numbers().filter_map(|id| Some((self.slots.get(id)?.connection.unwritten_bytes(), id)));
-        for (_, id) in largest_first(slots.filter(|(bytes, _)| *bytes > 0).collect()) {
+        for id in self.largest_holders(Connection::unwritten_bytes) {
             if !self.world.hub.memory.is_beyond_budget() {
                 break;
             }
-            self.visit(ConnectionId(id), |visit| visit.drop_reader());
+            self.visit(id, |visit| visit.drop_reader());
         }
         self.world.hub.release_pinned();
     }
@@ -95,14 +94,19 @@ impl<S: Stream> Engine<S> {
     }
 
     fn shed_unfinished(&mut self) {
-        let slots = self.slots.numbers().filter_map(|id| Some((self.slots.get(id)?.connection.unfinished_bytes(), id)));
-        let holders = largest_first(slots.filter(|(bytes, _)| *bytes > 0).collect());
-        for (_, id) in holders {
+        for id in self.largest_holders(Connection::unfinished_bytes) {
             if self.world.hub.memory.is_relieved() {
                 break;
             }
-            self.visit(ConnectionId(id), |visit| visit.refuse_unfinished());
+            self.visit(id, |visit| visit.refuse_unfinished());
         }
+    }
+
+    /// Who holds something, by what is asked for.
+    fn largest_holders(&self, held: fn(&Connection) -> usize) -> Vec<ConnectionId> {
+        let slots = self.slots.numbers().filter_map(|id| Some((held(&self.slots.get(id)?.connection), id)));
+        let holders = largest_first(slots.filter(|(bytes, _)| *bytes > 0).collect());
+        holders.into_iter().map(|(_, id)| ConnectionId(id)).collect()
     }
 
     /// In the order of their numbers.

@@ -2,7 +2,7 @@
 
 use super::io::{Wrote, settle, write_output, write_uncounted};
 use super::{Engine, Slot, Stream};
-use crate::config::DELIVERY_BYTES_A_TURN;
+use crate::config::{DELIVERIES_A_TURN, DELIVERY_BYTES_A_TURN};
 use crate::connection::{ConnectionId, Delivery, Mark, Visit, World};
 use crate::consumer::Reason;
 use crate::hub::{Batch, Form, SubscriptionId};
@@ -20,10 +20,9 @@ impl<S: Stream> Engine<S> {
         }
     }
 
-    /// Offers the dirty channels to their members, up to `budget` of them, or until about as much as one turn may take
-    /// has been written.
-    pub(super) fn deliver_dirty(&mut self, budget: usize) {
-        let (mut run, mut left) = (std::mem::take(&mut self.run), budget);
+    /// Offers the dirty channels to their members: as many, and about as much, as one turn may take.
+    pub(super) fn deliver_dirty(&mut self) {
+        let (mut run, mut left) = (std::mem::take(&mut self.run), DELIVERIES_A_TURN);
         let enough = self.world.counters.sent_bytes + DELIVERY_BYTES_A_TURN;
         while left > 0 && self.world.counters.sent_bytes < enough {
             self.world.hub.next_run(&mut run, left.min(RUN), self.world.now, &self.world.config);

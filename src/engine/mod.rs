@@ -10,7 +10,7 @@ mod io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config::{Config, DELIVERIES_A_TURN, Limit, RECEIVE_BYTES};
+use crate::config::{Config, Limit, RECEIVE_BYTES};
 use crate::connection::{
     Addresses, ClientAddress, Connection, ConnectionId, Expiries, PollBody, Rates, State, Taps, Visit, World,
     refusal_of_connection, too_many,
@@ -230,7 +230,7 @@ impl<S: Stream> Engine<S> {
         self.world.hub.tell_presence(now, &self.world.config);
         let next_report = self.world.publish_reports();
         self.deliver_behind();
-        self.deliver_dirty(DELIVERIES_A_TURN);
+        self.deliver_dirty();
         self.world.sweep_rates();
         self.world.sweep_taps();
         let next = self.world.hub.expire(now, &self.world.config);
