@@ -9,6 +9,8 @@ import { once } from "node:events";
 import http from "node:http";
 import { check, checkEqual, openWindow, run, sleep, startBrowser, startLine, startServer, until } from "./harness.mjs";
 
+const names = ["websocket", "sse", "long-poll", "poll"];
+
 await run(async (binary, cleanup) => {
   // A comment each second, so that a stream that lives is never silent for the six seconds that the tests below allow.
   const server = await startServer(binary, 0, ["--ping", "1s"]);
@@ -52,14 +54,18 @@ async function openClient(browser, origin) {
   return page;
 }
 
+/** A page that follows a channel by each transport, in the order of `names`, and what state each is in. */
+async function followByEach(browser, origin, channel, options) {
+  const page = await openClient(browser, origin);
+  await page.evaluate(([names, channel, options]) => {
+    window.all = names.map((transport) => follow(channel, { transport, ...options }));
+  }, [names, channel, options]);
+  return { page, last: () => page.evaluate(() => all.map(({ states }) => states.at(-1)?.state)) };
+}
+
 /** Every transport notices a network that says nothing any more, in a few patiences of a second, and comes back. */
 async function silence(browser, line, server) {
-  const page = await openClient(browser, line.origin);
-  const names = ["websocket", "sse", "long-poll", "poll"];
-  await page.evaluate((names) => {
-    window.all = names.map((transport) => follow("/channel/silence", { transport, patience: 1, interval: 1, wait: 2 }));
-  }, names);
-  const last = () => page.evaluate(() => all.map(({ states }) => states.at(-1)?.state));
+  const { page, last } = await followByEach(browser, line.origin, "/channel/silence", { patience: 1, interval: 1, wait: 2 });
   await until(async () => (await last()).every((state) => state === "connected"));
   await sleep(8000);
   const states = await page.evaluate(() => all.map(({ states }) => states.map(({ state }) => state).join(" ")));
@@ -105,12 +111,7 @@ async function theOtherNetwork(browser, server) {
 
 /** The browser itself goes offline, as on a train. Streams that are open then go on in this browser, and are made anew. */
 async function offlineAndOnline(browser, server) {
-  const page = await openClient(browser, server.origin);
-  const names = ["websocket", "sse", "long-poll", "poll"];
-  await page.evaluate((names) => {
-    window.all = names.map((transport) => follow("/channel/offline", { transport, patience: 1, interval: 0.5, wait: 1 }));
-  }, names);
-  const last = () => page.evaluate(() => all.map(({ states }) => states.at(-1)?.state));
+  const { page, last } = await followByEach(browser, server.origin, "/channel/offline", { patience: 1, interval: 0.5, wait: 1 });
   check(await until(async () => (await last()).every((state) => state === "connected")), "online, all are connected");
   await page.context().setOffline(true);
   check(await until(async () => (await last()).slice(2).every((state) => state === "reconnecting")), "offline, who polls is not", JSON.stringify(await last()));
